@@ -1,0 +1,355 @@
+"""PyTorch sources: exported programs, TorchScript files, and factories in Python code."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError
+from metal4conv.frontends.lowering import lower_model
+from metal4conv.frontends.shapes import DeclaredInput, resolve_inputs
+from metal4conv.frontends.source import (
+    Lowered,
+    LoweringRequest,
+    SourceInput,
+    SourceOptions,
+    check_archive,
+)
+from metal4conv.frontends.toolkit import quiet
+from metal4conv.frontends.torch_export import (
+    complete_specs,
+    declared_inputs,
+    export_module,
+    names_of_spec,
+    output_names,
+    prepare_program,
+    renamed_inputs,
+    source_dtype,
+)
+from metal4conv.frontends.torch_factory import load_factory
+from metal4conv.frontends.torch_operations import unsupported_in_graph, unsupported_in_script
+from metal4conv.mil.program import Dimension, TensorType
+from metal4conv.report import Finding
+
+DTYPES = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float64: "float64",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.int16: "int16",
+    torch.int8: "int8",
+    torch.uint8: "uint8",
+    torch.bool: "bool",
+}
+
+
+@dataclass(frozen=True)
+class ExportedSource:
+    """An exported program, read from a `.pt2` file or exported from a factory's module."""
+
+    kind: str
+    name: str
+    program: ExportedProgram
+    inputs: tuple[SourceInput, ...]
+    outputs: tuple[str, ...]
+    dimensions: Mapping[str, Dimension]
+    files: tuple[Path, ...]
+    findings: tuple[Finding, ...] = ()
+    module: torch.nn.Module | None = None
+    """What a factory made. The program itself refuses the smallest sizes, so this runs instead."""
+    framework: str = field(default="pytorch", init=False)
+
+    @cached_property
+    def program_module(self) -> torch.nn.Module:
+        """The program as a module that can be called."""
+        return self.program.module()
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The model's outputs by name, in float32."""
+        tensors = as_tensors(self.inputs, inputs)
+        with quiet(), torch.inference_mode():
+            if self.module is not None:
+                names = (item.name for item in self.inputs)
+                results = self.module(**dict(zip(names, tensors, strict=True)))
+            else:
+                args, named = torch.utils._pytree.tree_unflatten(
+                    tensors, self.program.call_spec.in_spec
+                )
+                results = self.program_module(*args, **named)
+        return as_arrays(results, self.outputs)
+
+    @cached_property
+    def lowered_program(self) -> ExportedProgram:
+        """The program in core operations, which is what the converter takes."""
+        with quiet():
+            return prepare_program(self.program)
+
+    def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
+        """The program as Core ML; all operations that cannot be converted are named at once."""
+        program = self.lowered_program
+        if missing := unsupported_in_graph(program):
+            raise UnsupportedModel(
+                f"{len(missing)} operations of the model cannot be converted: "
+                + ", ".join(dict.fromkeys(item.name for item in missing)),
+                where=[f"{item.name}: {item.place}" for item in missing],
+                hint="replace them in the model, or move them out of it into the app",
+            )
+        with renamed_inputs(self.inputs, self.dimensions):
+            return lower_model(
+                program,
+                convert_from="pytorch",
+                inputs=self.inputs,
+                outputs=self.outputs,
+                dimensions=self.dimensions,
+                request=request,
+                work_folder=work_folder,
+            )
+
+    def describe(self) -> dict[str, object]:
+        """Operations by type, parameters, and what cannot be converted."""
+        counts: dict[str, int] = {}
+        for node in self.lowered_program.graph.nodes:
+            if node.op == "call_function":
+                counts[str(node.target)] = counts.get(str(node.target), 0) + 1
+        return {
+            "operations": dict(sorted(counts.items())),
+            "parameters": sum(value.numel() for value in self.program.state_dict.values()),
+            "unsupported": [
+                {"operation": item.name, "where": item.place}
+                for item in unsupported_in_graph(self.lowered_program)
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class ScriptSource:
+    """A TorchScript module."""
+
+    name: str
+    module: Any  # torch.jit.ScriptModule is untyped
+    inputs: tuple[SourceInput, ...]
+    outputs: tuple[str, ...]
+    dimensions: Mapping[str, Dimension]
+    files: tuple[Path, ...]
+    findings: tuple[Finding, ...] = ()
+    framework: str = field(default="pytorch", init=False)
+    kind: str = field(default="TorchScript", init=False)
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The module's outputs by name, in float32."""
+        with quiet(), torch.inference_mode():
+            return as_arrays(self.module(*as_tensors(self.inputs, inputs)), self.outputs)
+
+    def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
+        """The module as Core ML; all operations that cannot be converted are named at once."""
+        if missing := unsupported_in_script(self.module):
+            raise UnsupportedModel(
+                f"{len(missing)} operations of the model cannot be converted: "
+                + ", ".join(dict.fromkeys(item.name for item in missing)),
+                where=[f"{item.name}: {item.place}" for item in missing],
+                hint="replace them in the model, or move them out of it into the app",
+            )
+        return lower_model(
+            self.module,
+            convert_from="pytorch",
+            inputs=self.inputs,
+            outputs=self.outputs,
+            dimensions=self.dimensions,
+            request=request,
+            work_folder=work_folder,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """Operations by type, parameters, and what cannot be converted."""
+        counts: dict[str, int] = {}
+        for node in self.module.inlined_graph.nodes():
+            counts[node.kind()] = counts.get(node.kind(), 0) + 1
+        skipped = ("prim::Constant", "prim::GetAttr")
+        return {
+            "operations": {key: counts[key] for key in sorted(counts) if key not in skipped},
+            "parameters": sum(value.numel() for value in self.module.state_dict().values()),
+            "unsupported": [
+                {"operation": item.name, "where": item.place}
+                for item in unsupported_in_script(self.module)
+            ],
+        }
+
+
+def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
+    """The program in a `.pt2` file; what its declaration leaves open comes from the options."""
+    check_exported_archive(path, trust=options.trust)
+    try:
+        with quiet():
+            program = torch.export.load(str(path))
+    except Exception as error:  # torch raises whatever its many readers do
+        raise DamagedFile(
+            f"{path} cannot be read as an exported program: {first_line(error)}",
+            hint="export it again with torch.export.save of this PyTorch version "
+            f"({torch.__version__})",
+        ) from error
+    inputs, dimensions, findings = resolve_inputs(
+        declared_inputs(program), options, fix_batch=False
+    )
+    return ExportedSource(
+        "exported program",
+        path.stem,
+        program,
+        inputs,
+        output_names(program),
+        dimensions,
+        (path,),
+        findings,
+    )
+
+
+def open_factory(text: str, options: SourceOptions) -> ExportedSource:
+    """The module that a factory makes, exported with the inputs and dimensions of the options."""
+    made = load_factory(text, options)
+    specs = complete_specs(made, options)
+    program = export_module(made.module, specs, options)
+    declared = [DeclaredInput(spec.name, source_dtype(spec.dtype), None) for spec in specs]
+    inputs, dimensions, findings = resolve_inputs(
+        declared, replace(options, inputs=tuple(specs)), fix_batch=False
+    )
+    return ExportedSource(
+        "factory",
+        made.name,
+        program,
+        inputs,
+        output_names(program),
+        dimensions,
+        made.files,
+        findings,
+        made.module,
+    )
+
+
+def open_torchscript(path: Path, options: SourceOptions) -> ScriptSource:
+    """The module in a TorchScript file; it says nothing of shapes, so the options must."""
+    check_archive(path)
+    try:
+        with quiet():
+            module = torch.jit.load(str(path), map_location="cpu").eval()
+    except Exception as error:  # torch raises whatever its many readers do
+        raise DamagedFile(
+            f"{path} cannot be read as TorchScript: {first_line(error)}",
+            hint="save the model again with torch.jit.save",
+        ) from error
+    declared = [
+        DeclaredInput(value.debugName().partition(".")[0], None, None)
+        for value in list(module.graph.inputs())[1:]
+    ]
+    if not declared:
+        raise UnsupportedModel(f"{path}: the module takes no inputs")
+    inputs, dimensions, findings = resolve_inputs(declared, options, fix_batch=False)
+    outputs = script_outputs(path, module, inputs, dimensions)
+    return ScriptSource(path.stem, module, inputs, outputs, dimensions, (path,), findings)
+
+
+def script_outputs(
+    path: Path,
+    module: Any,  # torch.jit.ScriptModule is untyped
+    inputs: tuple[SourceInput, ...],
+    dimensions: Mapping[str, Dimension],
+) -> tuple[str, ...]:
+    """Names of a TorchScript module's outputs, found by running it once on zeros."""
+    zeros = {
+        item.name: np.zeros([default_size(size, dimensions) for size in item.type.shape], item.type.dtype)
+        for item in inputs
+    }
+    try:
+        with quiet(), torch.inference_mode():
+            results = module(*as_tensors(inputs, zeros))
+    except Exception as error:  # whatever the user's module raises
+        shapes = ", ".join(f"{item.name}: {item.type}" for item in inputs)
+        raise UsageError(
+            f"{path} does not run with the inputs {shapes}: {last_line(error)}",
+            hint="check the shapes and dtypes given with -i",
+        ) from error
+    flat, spec = torch.utils._pytree.tree_flatten(results)
+    return names_of_spec(spec, len(flat))
+
+
+def default_size(size: int | str, dimensions: Mapping[str, Dimension]) -> int:
+    """A size as a number: a named one at its default."""
+    return dimensions[size].default if isinstance(size, str) else size
+
+
+def check_exported_archive(path: Path, *, trust: bool) -> None:
+    """`UntrustedFile` when an archive holds pickles that could run code.
+
+    torch.export.load falls back to unrestricted unpickling, so each pickle is tried with the
+    restricted reader first.
+    """
+    check_archive(path)
+    if trust:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                check_member(path, archive, name)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise DamagedFile(f"{path} is damaged or truncated: {error}") from None
+
+
+def check_member(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Refuses a member of an archive that is, or announces, an unrestricted pickle."""
+    hint = "export the model again with this version of PyTorch, or pass --trust if you made it"
+    if name.endswith("_config.json"):
+        rows = json.loads(archive.read(name)).get("config", {}).values()
+        if any(row.get("use_pickle") for row in rows):
+            raise UntrustedFile(f"{path} holds pickled tensors ({name})", hint=hint)
+    if name.endswith(".pt") and archive.getinfo(name).file_size:
+        try:
+            torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+        except Exception as error:  # the restricted reader refuses with several kinds
+            raise UntrustedFile(
+                f"{path} holds a pickle that could run code ({name})", hint=hint
+            ) from error
+
+
+def as_tensors(
+    declared: tuple[SourceInput, ...], inputs: Mapping[str, np.ndarray]
+) -> list[torch.Tensor]:
+    """The inputs in their declared order and dtype."""
+    return [
+        torch.from_numpy(np.array(inputs[item.name])).to(getattr(torch, item.type.dtype))
+        for item in declared
+    ]
+
+
+def as_arrays(results: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Flattened outputs by name; floats as float32. (Any: whatever the user's module returns.)"""
+    flat, _ = torch.utils._pytree.tree_flatten(results)
+    tensors = [item for item in flat if isinstance(item, torch.Tensor)]
+    return {
+        name: (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+        for name, value in zip(names, tensors, strict=True)
+    }
+
+
+def type_of(tensor: torch.Tensor) -> TensorType:
+    """A tensor's type with plain sizes."""
+    return TensorType(DTYPES[tensor.dtype], tuple(tensor.shape))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, without the rest of a long dump."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an exception's message, where TorchScript says what went wrong."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

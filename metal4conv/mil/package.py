@@ -1,0 +1,512 @@
+"""Reading `.mlpackage` folders: the manifest, the description, and the program with its weights."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from google.protobuf.message import DecodeError
+
+from metal4conv.errors import DamagedFile, UnsupportedModel, UsageError, did_you_mean
+from metal4conv.mil.dtypes import DTYPE_OF_MIL
+from metal4conv.mil.program import (
+    Argument,
+    Block,
+    Constant,
+    ConstantDictionary,
+    ConstantList,
+    DictionaryType,
+    Dimension,
+    Function,
+    ListType,
+    Operation,
+    Program,
+    Shape,
+    StateType,
+    TensorType,
+    TupleType,
+    Value,
+    ValueType,
+)
+from metal4conv.mil.schema import new_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from metal4conv.mil.weights import WeightFile
+
+LAYOUT_KEY = "metal4conv.layout"
+"""User-defined metadata that holds the layout manifest, and with it the dimensions' names."""
+
+# FeatureTypes.proto, ArrayFeatureType.ArrayDataType
+ARRAY_DTYPES = {65568: "float32", 65600: "float64", 131104: "int32", 65552: "float16", 131080: "int8"}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An input, output or state as the package declares it to apps.
+
+    `enumerated` lists the allowed shapes where the package enumerates them. `default` is the value
+    of an optional input that is left out.
+    """
+
+    name: str
+    type: TensorType
+    kind: Literal["tensor", "image", "dictionary", "string", "int64", "double"] = "tensor"
+    optional: bool = False
+    default: float | None = None
+    enumerated: tuple[tuple[int, ...], ...] = ()
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The features of one function, and the sizes that their named dimensions may take."""
+
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    states: tuple[Feature, ...]
+    dimensions: Mapping[str, Dimension]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on disk. `spec` is its `Model` message (Any: protobuf classes carry no types)."""
+
+    path: Path
+    spec: Any
+    model_folder: Path
+
+    @cached_property
+    def program(self) -> Program:
+        """All functions, with constants that load when they are used."""
+        if self.spec.WhichOneof("Type") != "mlProgram":
+            raise UnsupportedModel(
+                f"{self.path} holds a {self.spec.WhichOneof('Type') or 'model without a type'}, "
+                "not an ML Program",
+                hint="convert the source model again to an ML Program",
+            )
+        return ProgramReader(self.model_folder).program(self.spec.mlProgram)
+
+    @property
+    def specification_version(self) -> int:
+        """Core ML's version of the format: 9 is iOS 18 and macOS 15."""
+        return int(self.spec.specificationVersion)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The user-defined metadata."""
+        return dict(self.spec.description.metadata.userDefined)
+
+    @property
+    def default_function(self) -> str:
+        """The function that runs when none is named."""
+        return self.spec.description.defaultFunctionName or "main"
+
+    def function(self, name: str | None = None) -> Function:
+        """A function of the program by name, the default one without."""
+        name = name or self.default_function
+        functions = self.program.functions
+        if name not in functions:
+            raise UsageError(
+                f'{self.path} has no function "{name}"', hint=did_you_mean(name, functions)
+            )
+        return functions[name]
+
+    def interface(self, function: str | None = None) -> Interface:
+        """The declared features of a function, dynamic sizes by name."""
+        description = self.spec.description
+        name = function or self.default_function
+        for candidate in description.functions:
+            if candidate.name == name:
+                return read_interface(candidate, self.function(name), {})
+        return read_interface(description, self.function(name), self.metadata)
+
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files with weights that the program refers to."""
+        return tuple(sorted((self.model_folder / "weights").glob("*.bin")))
+
+
+def read_package(path: str | Path) -> Package:
+    """The package at `path`; `UsageError` when there is none, `DamagedFile` when it is not one."""
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if not path.is_dir():
+        raise DamagedFile(
+            f"{path} is not a package: expected a folder with a Manifest.json",
+            hint="an .mlpackage is a folder; a single .mlmodel file is not supported",
+        )
+    model_file = find_model_file(path)
+    spec = new_model()
+    try:
+        spec.ParseFromString(model_file.read_bytes())
+    except DecodeError as error:
+        raise DamagedFile(
+            f"{model_file} is damaged or truncated: {error}", hint="convert the model again"
+        ) from None
+    except OSError as error:
+        raise DamagedFile(f"{model_file} cannot be read: {error.strerror}") from None
+    if not spec.specificationVersion:
+        raise DamagedFile(f"{model_file} is empty or not a Core ML model")
+    return Package(path, spec, model_file.parent)
+
+
+def find_model_file(path: Path) -> Path:
+    """The model file that the package's `Manifest.json` names as its root."""
+    manifest_file = path / "Manifest.json"
+    try:
+        manifest = json.loads(manifest_file.read_text("utf-8"))
+        root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+        model_file = path / "Data" / root
+    except FileNotFoundError:
+        raise DamagedFile(
+            f"{path} is not a package: it has no Manifest.json",
+            hint="name the .mlpackage folder itself",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{manifest_file} is damaged: {error}") from None
+    if not model_file.resolve().is_relative_to(path.resolve()):
+        raise DamagedFile(f"{manifest_file} names a file outside the package: {root}")
+    if not model_file.is_file():
+        raise DamagedFile(f"the package has no file Data/{root}, which its manifest names")
+    return model_file
+
+
+class ProgramReader:
+    """Turns protobuf messages into `mil.program` data. (Any: protobuf classes carry no types.)
+
+    `inspect` and `layout` walk thousands of operations through it within 0.1 s: types are few and
+    read once each, and numpy loads with the first constant that is asked for its value.
+    """
+
+    def __init__(self, model_folder: Path) -> None:
+        self.model_folder = model_folder
+        self.weight_files: dict[str, WeightFile] = {}
+        self.types: dict[bytes, ValueType] = {}
+
+    def program(self, message: Any) -> Program:
+        functions = {name: self.function(name, message.functions[name]) for name in message.functions}
+        return Program(functions, message.version)
+
+    def function(self, name: str, message: Any) -> Function:
+        if message.opset not in message.block_specializations:
+            raise DamagedFile(f'function "{name}" has no block for its opset "{message.opset}"')
+        block = self.block(message.block_specializations[message.opset])
+        return Function(name, message.opset, self.values(message.inputs), block)
+
+    def block(self, message: Any) -> Block:
+        operations = tuple(map(self.operation, message.operations))
+        return Block(self.values(message.inputs), operations, tuple(message.outputs))
+
+    def values(self, messages: Iterable[Any]) -> tuple[Value, ...]:
+        return tuple([Value(item.name, self.type(item.type, item.name)) for item in messages])
+
+    def type(self, message: Any, name: str) -> ValueType:
+        """The type of the value `name`; equal types are one object."""
+        key = message.SerializeToString()
+        if key not in self.types:
+            self.types[key] = value_type(message, name)
+        return self.types[key]
+
+    def tensor_type(self, message: Any, name: str) -> TensorType:
+        type = self.type(message, name)
+        return type if isinstance(type, TensorType) else tensor_type(message, name)
+
+    def operation(self, message: Any) -> Operation:
+        outputs = self.values(message.outputs)
+        named = outputs[0].name if outputs else message.type
+        attributes = {
+            key: constant
+            for key, value in message.attributes.items()
+            if key != "name" and isinstance(constant := self.literal(value, named), Constant)
+        }
+        return Operation(
+            type=message.type,
+            name=operation_name(message, named),
+            inputs={
+                key: tuple([self.argument(item, named) for item in value.arguments])
+                for key, value in message.inputs.items()
+            },
+            outputs=outputs,
+            blocks=tuple(map(self.block, message.blocks)),
+            attributes=attributes,
+        )
+
+    def argument(self, binding: Any, operation: str) -> Argument:
+        if binding.WhichOneof("binding") == "name":
+            return str(binding.name)
+        return self.literal(binding.value, operation)
+
+    def literal(self, message: Any, name: str) -> Constant | ConstantList | ConstantDictionary:
+        """A `Value` message; `name` is the operation or constant that it belongs to."""
+        if message.WhichOneof("value") == "blobFileValue":
+            return self.blob_constant(message, name)
+        immediate = message.immediateValue
+        match immediate.WhichOneof("value"):
+            case "list":
+                return ConstantList(tuple(self.scalar(item, name) for item in immediate.list.values))
+            case "tuple":
+                return ConstantList(tuple(self.scalar(item, name) for item in immediate.tuple.values))
+            case "dictionary":
+                pairs = immediate.dictionary.values
+                return ConstantDictionary(
+                    tuple(self.scalar(pair.key, name) for pair in pairs),
+                    tuple(self.scalar(pair.value, name) for pair in pairs),
+                )
+        return self.scalar(message, name)
+
+    def scalar(self, message: Any, name: str) -> Constant:
+        """A literal that is one tensor."""
+        if message.WhichOneof("value") == "blobFileValue":
+            return self.blob_constant(message, name)
+        type = self.tensor_type(message.type, name)
+        tensor = message.immediateValue.tensor
+        return Constant(type, partial(read_immediate, tensor, type, name))
+
+    def blob_constant(self, message: Any, name: str) -> Constant:
+        type = self.tensor_type(message.type, name)
+        file, offset = message.blobFileValue.fileName, int(message.blobFileValue.offset)
+        return Constant(type, partial(self.read_blob, file, offset, type, name), file, offset)
+
+    def read_blob(self, file: str, offset: int, type: TensorType, name: str) -> np.ndarray:
+        from metal4conv.mil.weights import WeightFile
+
+        if file not in self.weight_files:
+            relative = file.removeprefix("@model_path/")
+            path = self.model_folder / relative
+            if not path.resolve().is_relative_to(self.model_folder.resolve()):
+                raise DamagedFile(
+                    f'constant "{name}" reads a file outside the package: {file}',
+                    where=f"constant {name}",
+                )
+            self.weight_files[file] = WeightFile(path, relative)
+        return self.weight_files[file].read(offset, type, name)
+
+
+def operation_name(message: Any, default: str) -> str:
+    """The `name` attribute of an operation. (Any: a protobuf message.)"""
+    if "name" not in message.attributes:
+        return default
+    strings = message.attributes["name"].immediateValue.tensor.strings.values
+    return str(strings[0]) if strings else default
+
+
+def read_immediate(tensor: Any, type: TensorType, name: str) -> np.ndarray:
+    """The array of a literal. (Any: a protobuf message.)"""
+    from metal4conv.mil.weights import immediate_array
+
+    return immediate_array(tensor, type, name)
+
+
+def value_type(message: Any, name: str) -> ValueType:
+    """A `ValueType` message of the value `name`. (Any: a protobuf message.)"""
+    match message.WhichOneof("type"):
+        case "tensorType":
+            return tensor_type(message, name)
+        case "listType":
+            length = message.listType.length
+            known = int(length.constant.size) if length.WhichOneof("dimension") == "constant" else None
+            return ListType(tensor_type(message.listType.type, name), known)
+        case "tupleType":
+            return TupleType(tuple(value_type(item, name) for item in message.tupleType.types))
+        case "dictionaryType":
+            entry = message.dictionaryType
+            return DictionaryType(tensor_type(entry.keyType, name), tensor_type(entry.valueType, name))
+        case "stateType":
+            return StateType(tensor_type(message.stateType.wrappedType, name))
+    raise DamagedFile(f'value "{name}" has no type', where=name)
+
+
+def tensor_type(message: Any, name: str) -> TensorType:
+    """A tensor's type; unknown sizes become `?0`, `?1`, … by their position."""
+    tensor = message.tensorType
+    dtype = DTYPE_OF_MIL.get(tensor.dataType)
+    if message.WhichOneof("type") != "tensorType" or dtype is None:
+        raise DamagedFile(f'value "{name}" has element type {tensor.dataType}, which is not known')
+    sizes: list[int | str] = []
+    for position, size in enumerate(tensor.dimensions):
+        constant = size.WhichOneof("dimension") == "constant"
+        sizes.append(int(size.constant.size) if constant else f"?{position}")
+    return TensorType(dtype, tuple(sizes))
+
+
+def read_interface(description: Any, function: Function, metadata: Mapping[str, str]) -> Interface:
+    """The features of a description, with the sizes' names from our metadata where it has them.
+
+    A package from elsewhere names no dimensions: each gets its input's name and position.
+    """
+    named, dimensions = dimensions_from_metadata(metadata)
+    inputs = []
+    for item in description.input:
+        feature, found = read_input(item, named.get(item.name))
+        inputs.append(feature)
+        dimensions = found | dimensions
+    declared = function.output_types
+    outputs = tuple(read_output(item, declared.get(item.name)) for item in description.output)
+    states = tuple(
+        Feature(item.name, array_type(item.type.stateType.arrayType)) for item in description.state
+    )
+    used = {size for feature in inputs for size in feature.type.shape if isinstance(size, str)}
+    return Interface(
+        tuple(inputs), outputs, states, {key: dimensions[key] for key in dimensions if key in used}
+    )
+
+
+def dimensions_from_metadata(
+    metadata: Mapping[str, str],
+) -> tuple[dict[str, Shape], dict[str, Dimension]]:
+    """Shapes of the inputs with named sizes, and the dimensions, from the layout manifest."""
+    try:
+        manifest = json.loads(metadata[LAYOUT_KEY])
+        shapes = {
+            tensor["name"]: tuple(tensor["coreml"]["shape"])
+            for tensor in manifest["tensors"]
+            if tensor["role"] == "input"
+        }
+        return shapes, {name: dimension_from_json(row) for name, row in manifest["dimensions"].items()}
+    except (KeyError, ValueError, TypeError):
+        return {}, {}
+
+
+def dimension_from_json(row: Mapping[str, Any]) -> Dimension:
+    """A dimension as the layout manifest writes it. (Any: a JSON object.)
+
+    >>> dimension_from_json({"min": 8, "max": 64, "default": 8, "step": 8})
+    Dimension(minimum=8, maximum=64, default=8, step=8, values=())
+    """
+    if "values" in row:
+        values = tuple(int(value) for value in row["values"])
+        return Dimension(min(values), max(values), int(row["default"]), values=values)
+    return Dimension(row["min"], row["max"], row["default"], row.get("step", 1))
+
+
+def read_input(item: Any, named: Shape | None) -> tuple[Feature, dict[str, Dimension]]:
+    """A `FeatureDescription` of an input, and the dimensions that it declares."""
+    kind = item.type.WhichOneof("Type")
+    if kind == "imageType":
+        return read_image(item)
+    if kind != "multiArrayType":
+        raise UnsupportedModel(f'input "{item.name}" is a {kind}, which no ML Program takes')
+    array = item.type.multiArrayType
+    dtype = ARRAY_DTYPES.get(array.dataType, "float32")
+    defaults = tuple(int(size) for size in array.shape)
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    enumerated: tuple[tuple[int, ...], ...] = ()
+    ranges = [(size, size) for size in defaults]
+    if flexibility == "enumeratedShapes":
+        enumerated = tuple(tuple(map(int, entry.shape)) for entry in array.enumeratedShapes.shapes)
+        ranges = [(min(column), max(column)) for column in zip(*enumerated, strict=True)]
+    elif flexibility == "shapeRange":
+        ranges = [
+            (int(entry.lowerBound), int(entry.upperBound)) for entry in array.shapeRange.sizeRanges
+        ]
+    shape: list[int | str] = []
+    dimensions: dict[str, Dimension] = {}
+    for position, (low, high) in enumerate(ranges):
+        if low == high:
+            shape.append(low)
+            continue
+        known = named[position] if named and len(named) == len(ranges) else None
+        size = known if isinstance(known, str) else f"{identifier(item.name)}_{position}"
+        values = tuple(sorted({entry[position] for entry in enumerated}))
+        default = defaults[position] if position < len(defaults) else low
+        maximum = None if high < 0 else high
+        dimensions[size] = Dimension(low, maximum, default, values=values)
+        shape.append(size)
+    default_value = optional_default(array)
+    feature = Feature(
+        item.name,
+        TensorType(dtype, tuple(shape)),
+        optional=bool(item.type.isOptional),
+        default=default_value,
+        enumerated=enumerated,
+    )
+    return feature, dimensions
+
+
+def optional_default(array: Any) -> float | None:
+    """The default of an optional input, None when it has none. (Any: a protobuf message.)"""
+    field = array.WhichOneof("defaultOptionalValue")
+    if field is None:
+        return None
+    value = float(getattr(array, field))
+    return value if math.isfinite(value) else None
+
+
+def read_image(item: Any) -> tuple[Feature, dict[str, Dimension]]:
+    """An image input as the tensor that the program gets: (1, channels, height, width)."""
+    image = item.type.imageType
+    color = type(image).ColorSpace.Name(image.colorSpace)
+    channels = 1 if color.startswith("GRAYSCALE") else 3
+    dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "float32"
+    shape: list[int | str] = [1, channels]
+    dimensions: dict[str, Dimension] = {}
+    flexible = image.WhichOneof("SizeFlexibility")
+    for position, axis in ((2, "height"), (3, "width")):
+        size = int(getattr(image, axis))
+        if flexible == "imageSizeRange":
+            entry = getattr(image.imageSizeRange, f"{axis}Range")
+            low, high = int(entry.lowerBound), int(entry.upperBound)
+            values: tuple[int, ...] = ()
+        elif flexible == "enumeratedSizes":
+            values = tuple(sorted({int(getattr(s, axis)) for s in image.enumeratedSizes.sizes}))
+            low, high = values[0], values[-1]
+        else:
+            low = high = size
+            values = ()
+        if low == high:
+            shape.append(low)
+            continue
+        name = f"{identifier(item.name)}_{position}"
+        dimensions[name] = Dimension(low, None if high < 0 else high, size, values=values)
+        shape.append(name)
+    feature = Feature(
+        item.name,
+        TensorType(dtype, tuple(shape)),
+        kind="image",
+        optional=bool(item.type.isOptional),
+        color=color,
+    )
+    return feature, dimensions
+
+
+def read_output(item: Any, declared: ValueType | None) -> Feature:
+    """A `FeatureDescription` of an output; the program's own type knows more about its shape."""
+    kind = item.type.WhichOneof("Type")
+    shape = declared.shape if isinstance(declared, TensorType) else ()
+    match kind:
+        case "multiArrayType":
+            dtype = ARRAY_DTYPES.get(item.type.multiArrayType.dataType, "float32")
+            return Feature(item.name, TensorType(dtype, shape))
+        case "imageType":
+            return Feature(item.name, TensorType("float32", shape), kind="image")
+        case "dictionaryType":
+            return Feature(item.name, TensorType("float32", ()), kind="dictionary")
+        case "stringType":
+            return Feature(item.name, TensorType("string", ()), kind="string")
+        case "int64Type":
+            return Feature(item.name, TensorType("int64", ()), kind="int64")
+        case "doubleType":
+            return Feature(item.name, TensorType("float64", ()), kind="double")
+    raise UnsupportedModel(f'output "{item.name}" is a {kind}, which is not known')
+
+
+def array_type(array: Any) -> TensorType:
+    """An `ArrayFeatureType` with plain sizes. (Any: a protobuf message.)"""
+    return TensorType(ARRAY_DTYPES.get(array.dataType, "float32"), tuple(map(int, array.shape)))
+
+
+def identifier(name: str) -> str:
+    """A name that can stand in a formula.
+
+    >>> identifier("input.1")
+    'input_1'
+    """
+    cleaned = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return cleaned if cleaned[:1].isalpha() else f"d_{cleaned}"
