@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError
-from metal4conv.frontends.spec import InputSpec
+from metal4conv.frontends.spec import InputSpec, parse_dimension, parse_input
 from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.report import Finding
 
@@ -28,6 +28,25 @@ class SourceOptions:
     signature: str | None = None
     weights: Path | None = None
     trust: bool = False
+
+
+def parse_options(
+    inputs: Iterable[str],
+    dims: Iterable[str],
+    *,
+    weights: str | Path | None = None,
+    signature: str | None = None,
+    trust: bool = False,
+) -> SourceOptions:
+    """Options as they are written on the command line: `x:1x3xhxw`, `h=64..2160`."""
+    dimensions: dict[str, Dimension | int] = {}
+    for text in dims:
+        name, size = parse_dimension(text)
+        if name in dimensions:
+            raise UsageError(f'dimension "{name}" is given twice', where="--dim")
+        dimensions[name] = size
+    specs = tuple(parse_input(text) for text in inputs)
+    return SourceOptions(specs, dimensions, signature, Path(weights) if weights else None, trust)
 
 
 @dataclass(frozen=True)

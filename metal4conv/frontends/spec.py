@@ -157,7 +157,8 @@ def parse_range(name: str, body: str, default: int | None) -> Dimension:
     chosen = low if default is None else default
     if chosen < low or (high is not None and chosen > high):
         raise UsageError(
-            f'dimension "{name}" has default {chosen} outside its range {low}..{high}', where="--dim"
+            f'dimension "{name}" has default {chosen} outside its range {low}..{high}',
+            where="--dim",
         )
     return Dimension(low, high, chosen, step)
 

@@ -193,6 +193,7 @@ def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
     try:
         with quiet():
             program = torch.export.load(str(path))
+            drop_derived_ranges(program)
     except Exception as error:  # torch raises whatever its many readers do
         raise DamagedFile(
             f"{path} cannot be read as an exported program: {first_line(error)}",
@@ -212,6 +213,13 @@ def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
         (path,),
         findings,
     )
+
+
+def drop_derived_ranges(program: ExportedProgram) -> None:
+    """Removes ranges of multiples of a symbol, on which torch 2.13's decomposition stumbles."""
+    ranges = program.range_constraints
+    for expression in [key for key in ranges if not key.is_Symbol]:
+        del ranges[expression]
 
 
 def open_factory(text: str, options: SourceOptions) -> ExportedSource:
@@ -266,7 +274,9 @@ def script_outputs(
 ) -> tuple[str, ...]:
     """Names of a TorchScript module's outputs, found by running it once on zeros."""
     zeros = {
-        item.name: np.zeros([default_size(size, dimensions) for size in item.type.shape], item.type.dtype)
+        item.name: np.zeros(
+            [default_size(size, dimensions) for size in item.type.shape], item.type.dtype
+        )
         for item in inputs
     }
     try:

@@ -37,7 +37,9 @@ def declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:
     """The user's inputs of an exported program, with their dynamic sizes by name."""
     from metal4conv.frontends.torch import DTYPES
 
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    values = {
+        node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"
+    }
     names: dict[sympy.Expr, str] = {}
     declared = []
     for item in program.graph_signature.input_specs:
@@ -144,8 +146,12 @@ def export_module(
 def forward_parameters(module: torch.nn.Module) -> tuple[list[str], list[str]]:
     """The names that a module's forward takes, and those without a default."""
     parameters = inspect.signature(module.forward).parameters.values()
-    plain = [item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
-    return [item.name for item in plain], [item.name for item in plain if item.default is item.empty]
+    plain = [
+        item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)
+    ]
+    return [item.name for item in plain], [
+        item.name for item in plain if item.default is item.empty
+    ]
 
 
 def complete_specs(made: FactoryProduct, options: SourceOptions) -> list[InputSpec]:
@@ -182,7 +188,8 @@ def complete_specs(made: FactoryProduct, options: SourceOptions) -> list[InputSp
             )
         if spec.shape is None:
             raise UsageError(
-                f'the shape of input "{name}" is not known', hint=f"give it with -i {name}:1x3x256x256"
+                f'the shape of input "{name}" is not known',
+                hint=f"give it with -i {name}:1x3x256x256",
             )
         specs.append(spec)
     return specs

@@ -26,7 +26,9 @@ from metal4conv.errors import (
 from metal4conv.frontends.source import SourceOptions
 from metal4conv.frontends.toolkit import quiet
 
-INSTALLED = tuple({Path(sysconfig.get_path(key)) for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+INSTALLED = tuple(
+    {Path(sysconfig.get_path(key)) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,22 @@ from metal4conv.layout.polynomial import Polynomial, constant_polynomial
 Size = int | str
 
 
+def is_unknown(size: Size) -> bool:
+    """Whether a size is only known when the program runs: `?0`.
+
+    >>> is_unknown("?0"), is_unknown("2*h"), is_unknown(3)
+    (True, False, False)
+    """
+    return isinstance(size, str) and size.startswith("?")
+
+
 def simplify(size: Size) -> Size:
     """The canonical form of a formula, a number where it has no names.
 
     >>> simplify("h * w * 4 * 2"), simplify("2*(3+h)-2*h")
     ('8*h*w', 6)
     """
-    return size if isinstance(size, int) else size_of(of_size(size))
+    return size if isinstance(size, int) or is_unknown(size) else size_of(of_size(size))
 
 
 def size_of(polynomial: Polynomial) -> Size:
@@ -38,7 +47,14 @@ def product(sizes: Iterable[Size]) -> Size:
 
 def product_polynomial(sizes: Iterable[Size]) -> Polynomial:
     """All sizes multiplied, for further arithmetic."""
-    return reduce(Polynomial.__mul__, map(of_size, sizes), constant_polynomial(1))
+    number = 1
+    formulas: list[Polynomial] = []
+    for size in sizes:
+        if isinstance(size, int):
+            number *= size
+        else:
+            formulas.append(of_size(size))
+    return reduce(Polynomial.__mul__, formulas, constant_polynomial(number))
 
 
 def total(sizes: Iterable[Size]) -> Size:
@@ -74,7 +90,7 @@ def substitute(size: Size, known: Mapping[str, int]) -> Size:
     >>> substitute("2*h*align(w, 32)", {"w": 20}), substitute("2*h", {"h": 3})
     ('64*h', 6)
     """
-    if isinstance(size, int):
+    if isinstance(size, int) or is_unknown(size):
         return size
     return size_of(of_expression(replace_names(parse(size), known)))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,7 +46,15 @@ LAYOUT_KEY = "metal4conv.layout"
 """User-defined metadata that holds the layout manifest, and with it the dimensions' names."""
 
 # FeatureTypes.proto, ArrayFeatureType.ArrayDataType
-ARRAY_DTYPES = {65568: "float32", 65600: "float64", 131104: "int32", 65552: "float16", 131080: "int8"}
+ARRAY_DTYPES = {
+    65568: "float32",
+    65600: "float64",
+    131104: "int32",
+    65552: "float16",
+    131080: "int8",
+}
+
+FeatureKind = Literal["tensor", "image", "dictionary", "string", "int64", "double"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Feature:
 
     name: str
     type: TensorType
-    kind: Literal["tensor", "image", "dictionary", "string", "int64", "double"] = "tensor"
+    kind: FeatureKind = "tensor"
     optional: bool = False
     default: float | None = None
     enumerated: tuple[tuple[int, ...], ...] = ()
@@ -91,7 +101,8 @@ class Package:
                 "not an ML Program",
                 hint="convert the source model again to an ML Program",
             )
-        return ProgramReader(self.model_folder).program(self.spec.mlProgram)
+        with collector_paused():
+            return ProgramReader(self.model_folder).program(self.spec.mlProgram)
 
     @property
     def specification_version(self) -> int:
@@ -130,6 +141,18 @@ class Package:
     def weight_files(self) -> tuple[Path, ...]:
         """The files with weights that the program refers to."""
         return tuple(sorted((self.model_folder / "weights").glob("*.bin")))
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Reading makes many objects that all stay; collecting over them is a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_package(path: str | Path) -> Package:
@@ -191,7 +214,9 @@ class ProgramReader:
         self.types: dict[bytes, ValueType] = {}
 
     def program(self, message: Any) -> Program:
-        functions = {name: self.function(name, message.functions[name]) for name in message.functions}
+        functions = {
+            name: self.function(name, message.functions[name]) for name in message.functions
+        }
         return Program(functions, message.version)
 
     def function(self, name: str, message: Any) -> Function:
@@ -219,22 +244,28 @@ class ProgramReader:
         return type if isinstance(type, TensorType) else tensor_type(message, name)
 
     def operation(self, message: Any) -> Operation:
+        """An operation; of `const`, by far the most, only the attributes are looked at."""
         outputs = self.values(message.outputs)
         named = outputs[0].name if outputs else message.type
-        attributes = {
-            key: constant
-            for key, value in message.attributes.items()
-            if key != "name" and isinstance(constant := self.literal(value, named), Constant)
-        }
+        name, attributes = named, {}
+        found = message.attributes
+        for key in found:
+            if key == "name":
+                name = "".join(found[key].immediateValue.tensor.strings.values) or named
+            elif isinstance(constant := self.literal(found[key], named), Constant):
+                attributes[key] = constant
+        if message.type == "const":
+            return Operation(message.type, name, {}, outputs, (), attributes)
+        inputs = message.inputs
         return Operation(
             type=message.type,
-            name=operation_name(message, named),
+            name=name,
             inputs={
-                key: tuple([self.argument(item, named) for item in value.arguments])
-                for key, value in message.inputs.items()
+                key: tuple([self.argument(item, named) for item in inputs[key].arguments])
+                for key in inputs
             },
             outputs=outputs,
-            blocks=tuple(map(self.block, message.blocks)),
+            blocks=tuple([self.block(block) for block in message.blocks]),
             attributes=attributes,
         )
 
@@ -250,9 +281,13 @@ class ProgramReader:
         immediate = message.immediateValue
         match immediate.WhichOneof("value"):
             case "list":
-                return ConstantList(tuple(self.scalar(item, name) for item in immediate.list.values))
+                return ConstantList(
+                    tuple(self.scalar(item, name) for item in immediate.list.values)
+                )
             case "tuple":
-                return ConstantList(tuple(self.scalar(item, name) for item in immediate.tuple.values))
+                return ConstantList(
+                    tuple(self.scalar(item, name) for item in immediate.tuple.values)
+                )
             case "dictionary":
                 pairs = immediate.dictionary.values
                 return ConstantDictionary(
@@ -289,14 +324,6 @@ class ProgramReader:
         return self.weight_files[file].read(offset, type, name)
 
 
-def operation_name(message: Any, default: str) -> str:
-    """The `name` attribute of an operation. (Any: a protobuf message.)"""
-    if "name" not in message.attributes:
-        return default
-    strings = message.attributes["name"].immediateValue.tensor.strings.values
-    return str(strings[0]) if strings else default
-
-
 def read_immediate(tensor: Any, type: TensorType, name: str) -> np.ndarray:
     """The array of a literal. (Any: a protobuf message.)"""
     from metal4conv.mil.weights import immediate_array
@@ -311,13 +338,17 @@ def value_type(message: Any, name: str) -> ValueType:
             return tensor_type(message, name)
         case "listType":
             length = message.listType.length
-            known = int(length.constant.size) if length.WhichOneof("dimension") == "constant" else None
+            known = (
+                int(length.constant.size) if length.WhichOneof("dimension") == "constant" else None
+            )
             return ListType(tensor_type(message.listType.type, name), known)
         case "tupleType":
             return TupleType(tuple(value_type(item, name) for item in message.tupleType.types))
         case "dictionaryType":
             entry = message.dictionaryType
-            return DictionaryType(tensor_type(entry.keyType, name), tensor_type(entry.valueType, name))
+            return DictionaryType(
+                tensor_type(entry.keyType, name), tensor_type(entry.valueType, name)
+            )
         case "stateType":
             return StateType(tensor_type(message.stateType.wrappedType, name))
     raise DamagedFile(f'value "{name}" has no type', where=name)
@@ -369,7 +400,9 @@ def dimensions_from_metadata(
             for tensor in manifest["tensors"]
             if tensor["role"] == "input"
         }
-        return shapes, {name: dimension_from_json(row) for name, row in manifest["dimensions"].items()}
+        return shapes, {
+            name: dimension_from_json(row) for name, row in manifest["dimensions"].items()
+        }
     except (KeyError, ValueError, TypeError):
         return {}, {}
 

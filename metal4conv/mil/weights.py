@@ -55,7 +55,9 @@ class WeightFile:
         Whole-byte dtypes share memory with the file; sub-byte ones are unpacked, one a byte.
         """
         if offset % 64 or offset + RECORD.size > self.size_bytes:
-            raise self.damaged(name, f"its offset {offset} lies outside the {self.size_bytes} bytes")
+            raise self.damaged(
+                name, f"its offset {offset} lies outside the {self.size_bytes} bytes"
+            )
         sentinel, blob_dtype, size, start, _ = RECORD.unpack_from(self.mapping, offset)
         if sentinel != SENTINEL:
             raise self.damaged(name, f"there is no weight record at offset {offset}")

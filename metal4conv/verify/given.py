@@ -16,9 +16,10 @@ from metal4conv.errors import DamagedFile, UsageError, did_you_mean
 from metal4conv.frontends.source import SourceInput
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import Dimension
-from metal4conv.verify.draw import DrawnCases, round_to_package
-from metal4conv.verify.golden import GoldenCase, fits_dtype
 from metal4conv.report import Finding
+from metal4conv.verify.arrays import round_to_package
+from metal4conv.verify.draw import DrawnCases
+from metal4conv.verify.golden import GoldenCase, fits_dtype
 
 
 def cases_from_npz(
@@ -29,7 +30,7 @@ def cases_from_npz(
 ) -> DrawnCases:
     """The cases in a file, checked against names, shapes and dtypes of the inputs.
 
-    Floats of any width are taken for a float input, integers for an integer one when the values fit.
+    Floats of any width are taken for a float input, integers for an integer one when they fit.
     """
     arrays = read_arrays(path)
     by_case = split_cases(path, arrays, inputs)
@@ -44,7 +45,9 @@ def cases_from_npz(
             bind_sizes(given.shape, item, sizes, dimensions or {}, label)
             held = (input_dtypes or {}).get(item.name, item.type.dtype)
             taken[item.name] = round_to_package(given, held, item.name)
-            if not np.array_equal(taken[item.name], group[item.name], equal_nan=given.dtype.kind == "f"):
+            if not np.array_equal(
+                taken[item.name], group[item.name], equal_nan=given.dtype.kind == "f"
+            ):
                 findings.append(rounded_finding(label, held))
         cases.append(GoldenCase(taken, sizes))
     return DrawnCases(tuple(cases), tuple(findings))
@@ -55,14 +58,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise UsageError(
-                f"{path} holds a single array without a name",
-                hint="save it with numpy.savez, by the input's name",
-            )
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        # numpy leaves a file that it opened itself open when it is damaged
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise UsageError(
+                    f"{path} holds a single array without a name",
+                    hint="save it with numpy.savez, by the input's name",
+                )
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DamagedFile(f"{path} is no readable .npz file: {error}") from None
 
@@ -74,22 +79,44 @@ def split_cases(
     names = [item.name for item in inputs]
     cases: dict[int, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
-        stem, dot, number = key.rpartition(".")
-        name, case = (stem, int(number)) if dot and number.isdigit() and stem in names else (key, 0)
+        name, case = parse_array_name(key, names)
         if name not in names:
             raise UsageError(
                 f'{path} has an array "{key}", but the model has no such input',
                 hint=did_you_mean(name, names),
             )
         cases.setdefault(case, {})[name] = array
-    for number, group in sorted(cases.items() or {0: {}}.items()):
-        for item in inputs:
-            if item.name not in group:
+    if not cases:
+        raise UsageError(f"{path} has no arrays", hint=expected_text(inputs))
+    for case, group in cases.items():
+        for name in names:
+            if name not in group:
                 raise UsageError(
-                    f'{path} has no array "{array_name(item.name, number)}"',
-                    hint="expected " + ", ".join(f"{item.name}: {item.type}" for item in inputs),
+                    f'{path} has no array "{array_name(name, case)}"', hint=expected_text(inputs)
                 )
     return dict(sorted(cases.items()))
+
+
+def parse_array_name(key: str, names: Sequence[str]) -> tuple[str, int]:
+    """The input and the case that an array is for; a dot may belong to the input's name.
+
+    >>> parse_array_name("x.2", ["x"]), parse_array_name("x.2", ["x.2"])
+    (('x', 2), ('x.2', 0))
+    """
+    stem, _, number = key.rpartition(".")
+    if key not in names and number.isdigit() and stem in names:
+        return stem, int(number)
+    return key, 0
+
+
+def expected_text(inputs: Sequence[SourceInput]) -> str:
+    """What a file must hold.
+
+    >>> from metal4conv.mil.program import TensorType
+    >>> expected_text([SourceInput("x", TensorType("float32", (1, "h")))])
+    'expected x: float32[1, h]'
+    """
+    return "expected " + ", ".join(f"{item.name}: {item.type}" for item in inputs)
 
 
 def array_name(name: str, case: int) -> str:

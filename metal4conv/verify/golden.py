@@ -2,8 +2,8 @@
 
 Format `metal4conv.golden/1`, a safetensors file. Tensors are named `case{i}/input/{name}` and
 `case{i}/output/{name}`, i counting from 0, names as the package has them. Inputs have the source
-model's dtype, but int64 is stored as int32, which is what a package takes. Outputs are float32 where
-the source gives floats, int32 where it gives integers that fit, else as it gives them.
+model's dtype, outputs are float32 where the source gives floats. int64 is stored as int32, which is
+what a package has, where the values fit.
 
 Its metadata (strings; what is not plain text is JSON):
 
@@ -16,7 +16,10 @@ Its metadata (strings; what is not plain text is JSON):
 | `source_sha256` | of the content of the source model's files |
 | `versions` | JSON object: version by package |
 | `seed` | what the inputs were drawn from; empty when they were given |
-| `cases` | JSON list, one object a case: `dimensions`, and for each tensor of `inputs` and `outputs` its `dtype`, `shape`, `low` and `high` |
+| `cases` | JSON list of objects with `dimensions`, `inputs` and `outputs` |
+
+`inputs` and `outputs` of a case give for each tensor `dtype` (before it was stored), `shape`, and
+`low` and `high`, the range of its finite values.
 
 Equal content gives equal bytes: tensors and keys are sorted, and there are no times or paths.
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata as distributions
 from pathlib import Path
@@ -96,7 +100,11 @@ def source_sha256(files: Iterable[Path]) -> str:
     """The hash of the files' contents in their order; names and places do not count."""
     digest = hashlib.sha256()
     for path in files:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        content = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                content.update(chunk)
+        digest.update(content.digest())
     return digest.hexdigest()
 
 
@@ -108,10 +116,8 @@ def installed_versions(*names: str) -> dict[str, str]:
     """
     found = {}
     for name in sorted(names):
-        try:
+        with suppress(distributions.PackageNotFoundError):
             found[name] = distributions.version(name)
-        except distributions.PackageNotFoundError:
-            continue
     return found
 
 
@@ -130,12 +136,11 @@ def golden_bytes(cases: Sequence[GoldenCase], origin: GoldenOrigin) -> bytes:
     bytes, would differ between runs.
     """
     arrays = {
-        f"case{number}/{role}/{name}": np.ascontiguousarray(array)
+        f"case{number}/{role}/{name}": stored_array(np.asarray(array))
         for number, case in enumerate(cases)
         for role, group in (("input", case.inputs), ("output", case.outputs))
         for name, array in group.items()
     }
-    arrays = {name: stored_array(array).reshape(array.shape) for name, array in arrays.items()}
     # as safetensors orders them: widest elements first, so that each is aligned, then by name
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     header: dict[str, object] = {"__metadata__": metadata_of(cases, origin)}
@@ -173,7 +178,7 @@ def fits_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> bool:
     False
     """
     limits = np.iinfo(dtype)
-    return not array.size or (array.min() >= limits.min and array.max() <= limits.max)
+    return not array.size or bool(array.min() >= limits.min and array.max() <= limits.max)
 
 
 def metadata_of(cases: Sequence[GoldenCase], origin: GoldenOrigin) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Which sizes the cases have: the smallest, the default and the largest, as far as a limit allows.
 
 All dimensions vary together, on a path from their smallest sizes (position 0) over their defaults
-(1) to their largest (2). An enumerated dimension gets further cases until each of its sizes has one.
+(1) to their largest (2). An enumerated dimension gets further cases until each size has one.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def choose_sizes(
 def sizes_at(dimensions: Mapping[str, Dimension], position: float) -> Sizes:
     """The sizes at a position of the path.
 
-    >>> sizes_at({"h": Dimension(8, 64, 16, step=8), "w": Dimension(1, 5, 1, values=(1, 3, 5))}, 1.5)
-    {'h': 40, 'w': 3}
+    >>> sizes_at({"h": Dimension(8, 64, 16, step=8), "w": Dimension(1, 4, 1, values=(1, 4))}, 1.5)
+    {'h': 40, 'w': 1}
     """
     return {name: size_at(dimension, position) for name, dimension in dimensions.items()}
 
@@ -134,8 +134,8 @@ def unbounded_findings(dimensions: Mapping[str, Dimension]) -> list[Finding]:
         Finding(
             "info",
             "golden-unbounded",
-            f'dimension "{name}" has no maximum; the largest golden case has {largest_size(entry)}, '
-            "twice the default",
+            f'dimension "{name}" has no maximum; the largest golden case has '
+            f"{largest_size(entry)}, twice the default",
             where=name,
         )
         for name, entry in dimensions.items()
@@ -143,9 +143,7 @@ def unbounded_findings(dimensions: Mapping[str, Dimension]) -> list[Finding]:
     ]
 
 
-def fewer_findings(
-    fitting: int, count: int, case_bytes: int, limit_bytes: int
-) -> list[Finding]:
+def fewer_findings(fitting: int, count: int, case_bytes: int, limit_bytes: int) -> list[Finding]:
     """Says that not all cases of the smallest size fit, or not even one."""
     if fitting == count and case_bytes * count <= limit_bytes:
         return []
@@ -164,12 +162,14 @@ def fewer_findings(
 
 def capped_finding(role: str, asked: Sizes, given: Sizes, limit_bytes: int) -> Finding:
     """Says which sizes were made smaller, from what to what."""
-    changed = [f"{name} {asked[name]} → {given[name]}" for name in asked if asked[name] != given[name]]
+    changed = [
+        f"{name} {asked[name]} → {given[name]}" for name in asked if asked[name] != given[name]
+    ]
     return Finding(
         "info",
         "golden-capped",
-        f"the {role} golden case is smaller than declared, to stay below {limit_bytes / MIB:.0f} MB: "
-        + ", ".join(changed),
+        f"the {role} golden case is smaller than declared, to stay below "
+        f"{limit_bytes / MIB:.0f} MB: {', '.join(changed)}",
         where=", ".join(name for name in asked if asked[name] != given[name]),
         hint="raise --golden-limit to have it whole",
     )

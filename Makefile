@@ -1,0 +1,54 @@
+# Targets set up .venv by themselves. PYTHON is any Python 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+TESTS := $(if $(K),-k "$(K)",)
+
+.PHONY: demo test test-slow check fix lint types docs golden bench models clean
+
+$(STAMP): pyproject.toml tests/constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; name a Python 3.11: make PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python sample_models/demo.py build/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q $(TESTS)
+
+# Networks from outside: transformers and keras.applications, with random weights.
+$(VENV)/installed-outside: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,dev,outside]'
+	@touch $@
+
+test-slow: $(VENV)/installed-outside
+	$(BIN)/python -m pytest -q -m slow $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python tests/readme.py --check
+	$(BIN)/python -m pytest -q
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	$(BIN)/python tests/readme.py
+
+golden: $(STAMP)
+	$(BIN)/python -m pytest -q tests/commands --rewrite-golden
+
+bench: $(VENV)/installed-outside
+	$(BIN)/python -m tests.bench
+
+models: $(STAMP)
+	$(BIN)/python sample_models/make_models.py
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import click
+
+from metal4conv.commands import output_options, source_options
+
+
+@click.command()
+@click.argument("source")
+@source_options
+@click.option("-o", "--output-dir", default=".", metavar="DIR", help="Folder for the outputs.")
+@click.option("--name", help="Name of the package; the source's without it.")
+@click.option(
+    "--output", "outputs", multiple=True, metavar="NAME", help="Name of an output, in their order."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Precision inside the package.",
+)
+@click.option(
+    "--io-precision",
+    type=click.Choice(["float16", "float32"]),
+    help="Precision of float inputs and outputs; that of --precision without it.",
+)
+@click.option("--target", default="iOS18", show_default=True, help="Oldest system: iOS15 … iOS18.")
+@click.option("--golden-inputs", metavar="FILE.npz", help="Inputs for the golden vectors.")
+@click.option(
+    "--golden-limit",
+    type=click.FloatRange(min=0.1),
+    default=32,
+    show_default=True,
+    metavar="MB",
+    help="Size of the golden vectors.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the golden inputs.")
+@click.option(
+    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
+)
+@output_options
+def command(
+    source: str,
+    inputs: tuple[str, ...],
+    dims: tuple[str, ...],
+    output_dir: str,
+    name: str | None,
+    outputs: tuple[str, ...],
+    precision: str,
+    io_precision: str | None,
+    target: str,
+    weights: str | None,
+    signature: str | None,
+    trust: bool,
+    golden_inputs: str | None,
+    golden_limit: float,
+    seed: int,
+    depfile: str | None,
+    **shown: bool,
+) -> int:
+    """Make a Core ML package, its layout manifest and golden vectors from a model.
+
+    SOURCE is a .pt2 or TorchScript .pt file, file.py:factory or package.module:factory, a SavedModel
+    folder, a .keras, .h5 or frozen .pb file. The outputs appear together when all went well.
+
+    \b
+    Example:
+      metal4conv convert upscaler.py:upscaler --weights upscaler.safetensors \\
+        -i color:1x3xhxw --dim h=64..1080 --dim w=64..1920 -o build
+    """
+    from metal4conv import console
+    from metal4conv.commands.rendering import show_conversion
+    from metal4conv.conversion import GoldenOptions, convert
+
+    with console.talking() as say:
+        done = convert(
+            source,
+            inputs=inputs,
+            dims=dims,
+            output=output_dir,
+            name=name,
+            output_names=outputs,
+            precision=precision,
+            io_precision=io_precision,
+            target=target,
+            weights=weights,
+            signature=signature,
+            trust=trust,
+            golden=GoldenOptions(golden_inputs, int(golden_limit * 2**20), seed),
+            depfile=depfile,
+            say=say,
+        )
+    return console.show(done.report(), show_conversion)

@@ -1,0 +1,161 @@
+"""How reports look on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from metal4conv.console import human_bytes, human_count, table
+from metal4conv.report import Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = Mapping[str, Any]  # Any: a JSON object
+
+
+def show_conversion(report: Report, console: Console) -> None:
+    """The files, and the package's inputs and outputs."""
+    for path in report.files:
+        note = " (unchanged)" if path in report.data["unchanged"] else ""
+        console.print(f"{path}{note}", markup=False, soft_wrap=True)
+    console.print()
+    console.print(features_table(report.data["layout"]))
+
+
+def features_table(layout: Json) -> Any:
+    """Inputs and outputs of a manifest, as Core ML shapes. (Any: a rich table.)"""
+    rows = [
+        (
+            row["role"],
+            row["name"],
+            row["coreml"]["dtype"],
+            " × ".join(str(size) for size in row["coreml"]["shape"]),
+        )
+        for row in layout["tensors"]
+    ]
+    ranges = [("dimension", name, "", size_text(row)) for name, row in layout["dimensions"].items()]
+    return table(("", "name", "dtype", "shape, outermost first"), [*rows, *ranges])
+
+
+def size_text(row: Json) -> str:
+    """A dimension as `--dim` takes it."""
+    from metal4conv.mil.package import dimension_from_json
+
+    return str(dimension_from_json(row))
+
+
+def show_layout(report: Report, console: Console) -> None:
+    """The tensors, and what the pipeline needs."""
+    from metal4conv.layout.table import COLUMNS
+
+    layout = report.data["layout"]
+    console.print(table(COLUMNS, report.data["rows"], right="index bytes"))
+    console.print()
+    dynamic = layout["requires_input_dimensions"]
+    estimated = layout["intermediates"]["estimated_bytes"]
+    rows: list[tuple[str, object]] = [
+        ("dimensions", ", ".join(f"{k}={size_text(v)}" for k, v in layout["dimensions"].items())),
+        ("set input dimensions at", ", ".join(map(str, dynamic)) or "none"),
+        ("max buffer bind count", layout["max_buffer_bind_count"]),
+        ("intermediates heap, estimated", bytes_text(estimated)),
+    ]
+    console.print(table(("", ""), rows))
+
+
+def bytes_text(size: int | str | None) -> str:
+    """Bytes with a unit; a formula as it is."""
+    if size is None:
+        return "not known before the run"
+    return human_bytes(size) if isinstance(size, int) else f"{size} bytes"
+
+
+def show_verdict(report: Report, console: Console) -> None:
+    """The worst figures of each output, the tolerance, and the verdict."""
+    data = report.data
+    rows = [
+        (
+            row["name"],
+            row["dtype"],
+            figure(row["max_absolute_error"]),
+            figure(row["max_relative_error"]),
+            "∞" if row["psnr"] is None else f"{row['psnr']:.1f} dB",
+            "" if row["cosine"] is None else f"{row['cosine']:.6f}",
+            f"{row['share_out']:.2%}",
+            "ok" if row["passed"] else "DIFFERS",
+        )
+        for row in data["outputs"]
+    ]
+    titles = ("output", "dtype", "max abs", "max rel", "PSNR", "cosine", "out", "verdict")
+    if rows:
+        console.print(table(titles, rows))
+        for row in data["outputs"]:
+            console.print(f"tolerance of {row['name']}: {row['tolerance']}", markup=False)
+    sizes = [case_text(row) for row in data["cases"]]
+    console.print(f"cases: {'; '.join(sizes)}", markup=False, soft_wrap=True)
+    ran = data["ran"]
+    console.print(
+        f"{data['package']} {data['verdict']}: {ran['package']}, against {ran['expected']}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def case_text(row: Json) -> str:
+    """The sizes of a case.
+
+    >>> case_text({"label": "case0", "dimensions": {"h": 8}})
+    'h=8'
+    """
+    return ", ".join(f"{k}={v}" for k, v in row["dimensions"].items()) or row["label"]
+
+
+def figure(value: float | None) -> str:
+    """An error with three digits.
+
+    >>> figure(0.00012345), figure(None)
+    ('0.000123', '-')
+    """
+    return "-" if value is None else f"{value:.3g}"
+
+
+def show_inspection(report: Report, console: Console) -> None:
+    """Interface, operations and costs."""
+    data = report.data
+    rows: list[tuple[object, ...]] = [("kind", data["kind"])]
+    if "opset" in data:
+        rows.append(("opset", f"{data['opset']}, specification {data['specification_version']}"))
+    for role in ("inputs", "outputs", "states"):
+        for index, row in enumerate(data.get(role, ())):
+            rows.append(
+                (role if not index else "", f"{row['name']}: {row.get('type', '')}".rstrip(": "))
+            )
+    for name, size in data["dimensions"].items():
+        rows.append((f"dimension {name}", size))
+    rows.append(("parameters", human_count(data["parameters"])))
+    if data.get("flops") is not None:
+        rows.append(("arithmetic", f"{human_count(data['flops'])}FLOP"))
+    if data.get("activations"):
+        rows.append(("intermediate values", activation_text(data["activations"])))
+    for dtype, row in data.get("weights", {}).items():
+        rows.append((f"weights, {dtype}", f"{row['count']}, {human_bytes(row['bytes'])}"))
+    console.print(table(("", ""), rows))
+    console.print()
+    counts = sorted(data["operations"].items(), key=lambda item: (-item[1], item[0]))
+    console.print(table(("operation", "count"), counts, right="count"))
+
+
+def activation_text(row: Json) -> str:
+    """Memory of intermediate values."""
+    return f"{human_bytes(row['peak_bytes'])} at once, {human_bytes(row['total_bytes'])} in all"
+
+
+def show_doctor(report: Report, console: Console) -> None:
+    """One line for each ability."""
+    data = report.data
+    console.print(f"{data['system']}, Python {data['python']}", markup=False)
+    rows = [
+        ("yes" if row["works"] else "no", row["name"], row["detail"], row["remedy"] or "")
+        for row in data["abilities"]
+    ]
+    console.print(table(("", "ability", "", "to get it"), rows))

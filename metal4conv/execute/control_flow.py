@@ -1,0 +1,87 @@
+"""Control flow: branches, loops, and lists that grow while a loop runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.marshal import to_scalar, to_tensor
+from metal4conv.execute.table import EXACT_OPS, Ints
+
+Branch = Callable[..., tuple[Any, ...]]
+"""A nested block: called with its inputs, it gives its outputs."""
+
+
+@EXACT_OPS("cond")
+def cond(pred: Any, blocks: tuple[Branch, Branch]) -> tuple[Any, ...]:
+    """The outputs of the first block if `pred` holds, else those of the second."""
+    return blocks[0]() if bool(to_scalar(pred)) else blocks[1]()
+
+
+@EXACT_OPS("while_loop")
+def while_loop(loop_vars: list[Any], blocks: tuple[Branch, Branch]) -> tuple[Any, ...]:
+    """Runs the body (the second block) on the loop's variables while the first gives true."""
+    state = tuple(loop_vars)
+    while bool(to_scalar(blocks[0](*state)[0])):
+        state = blocks[1](*state)
+    return state
+
+
+@EXACT_OPS("make_list")
+def make_list(
+    elem_shape: Any,
+    init_length: int = 1,
+    dynamic_length: bool = True,
+    dtype: str = "fp32",
+) -> list[Tensor | None]:
+    """A list of `init_length` elements, none of which is written yet.
+
+    `elem_shape` may hold names of unknown sizes; the first written element decides them.
+    """
+    return [None] * init_length
+
+
+@EXACT_OPS("list_write")
+def list_write(ls: Any, index: int, value: Any) -> list[Tensor | None]:
+    """The list with `value` at `index`; it grows when the index lies behind its end.
+
+    The list is copied, since a loop may still need the old one.
+    """
+    grown = list(ls)
+    grown += [None] * (index + 1 - len(grown))
+    grown[index] = to_tensor(value)
+    return grown
+
+
+@EXACT_OPS("list_read")
+def list_read(ls: Any, index: int) -> Tensor:
+    """The element at `index`."""
+    if not -len(ls) <= index < len(ls) or ls[index] is None:
+        raise UnsupportedModel(f"element {index} of a list of {len(ls)} was never written")
+    element: Tensor = ls[index]
+    return element
+
+
+@EXACT_OPS("list_gather")
+def list_gather(ls: Any, indices: Ints) -> Tensor:
+    """The elements at `indices`, stacked along a new first dimension."""
+    return torch.stack([list_read(ls, index) for index in indices])
+
+
+@EXACT_OPS("list_scatter")
+def list_scatter(ls: Any, indices: Ints, value: Tensor) -> list[Tensor | None]:
+    """The list with the slices of `value` along its first dimension at `indices`."""
+    grown = list(ls)
+    for index, element in zip(indices, value, strict=True):
+        grown = list_write(grown, index, element)
+    return grown
+
+
+@EXACT_OPS("list_length")
+def list_length(ls: Any) -> Tensor:
+    """The number of elements, written or not."""
+    return torch.tensor(len(ls), dtype=torch.int32)

@@ -1,0 +1,64 @@
+"""Arithmetic, comparisons and logic on two tensors, with numpy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Operator
+
+
+def binary(function: Callable[[Tensor, Tensor], Tensor], name: str) -> Operator:
+    """An operation with the parameters `x` and `y`."""
+
+    def operator(x: Tensor, y: Tensor) -> Tensor:
+        return function(x, y)
+
+    operator.__name__ = name
+    operator.__doc__ = f"`{name}` of each pair of elements."
+    return operator
+
+
+for name, function in {
+    "add": torch.add,
+    "mod": torch.remainder,  # has the sign of y, as in Python
+    "mul": torch.mul,
+    "pow": torch.pow,
+    "sub": torch.sub,
+}.items():
+    MIL_OPS.add(name, binary(function, name))
+
+for name, function in {
+    "equal": torch.eq,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "not_equal": torch.ne,
+}.items():
+    EXACT_OPS(name)(binary(function, name))
+
+
+@MIL_OPS("floor_div")
+def floor_div(x: Tensor, y: Tensor) -> Tensor:
+    """`x / y` rounded towards negative infinity, as Python's `//`."""
+    return torch.div(x, y, rounding_mode="floor")
+
+
+@MIL_OPS("real_div")
+def real_div(x: Tensor, y: Tensor) -> Tensor:
+    """`x / y`.
+
+    Of two integers it is a double, which holds their quotient; where the program declares an
+    integer it is cut towards zero.
+    """
+    if x.is_floating_point() or y.is_floating_point():
+        return torch.div(x, y)
+    return torch.div(x.double(), y.double())

@@ -1,0 +1,32 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metal4conv.execute.table import MIL_OPS, Tensors
+
+
+@MIL_OPS("linear")
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias`."""
+    return F.linear(x, weight, bias)
+
+
+@MIL_OPS("matmul")
+def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    """Product of batches of matrices, as numpy does it; vectors are never transposed."""
+    left = x.transpose(-1, -2) if transpose_x and x.dim() > 1 else x
+    right = y.transpose(-1, -2) if transpose_y and y.dim() > 1 else y
+    return torch.matmul(left, right)
+
+
+@MIL_OPS("einsum")
+def einsum(values: Tensors, equation: str) -> Tensor:
+    """Sum of products by an equation; sizes 1 of batch dimensions are broadcast.
+
+    MIL knows `nchw,nwhu->nchu` and `chw,whu->chu`, in whatever letters.
+    """
+    return torch.einsum(equation.replace(" ", ""), values)

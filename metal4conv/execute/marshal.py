@@ -1,0 +1,193 @@
+"""Handing values over to operations: constants to tensors, tensors to Python values, and back.
+
+A value is a torch tensor, or a *host array*: a small numpy array of dtype object that holds sizes
+(Python numbers, or torch.SymInt and its kin in a symbolic run). Sizes stay on the host so that
+arithmetic on them never freezes a symbolic size.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.table import Bools, Floats, Ints, Operator, Tensors
+from metal4conv.mil.dtypes import DTYPES
+from metal4conv.mil.program import Constant
+
+HOST_ELEMENTS = 1024
+"""Constants up to this many elements may take part in arithmetic on sizes."""
+
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    "bool": torch.bool,
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "uint32": torch.uint32,
+    "uint64": torch.uint64,
+    "int4": torch.int8,
+    "uint1": torch.uint8,
+    "uint2": torch.uint8,
+    "uint3": torch.uint8,
+    "uint4": torch.uint8,
+    "uint6": torch.uint8,
+}
+"""Sub-byte integers are held one a byte."""
+
+NAME_OF_TORCH = {
+    dtype: name for name, dtype in TORCH_DTYPES.items() if DTYPES[name].bits in (8, 16, 32, 64)
+}
+
+Convert = Callable[[Any], Any]
+"""From a value to what an operation's parameter takes. (Any: a tensor or a host array.)"""
+
+
+@cache
+def parameters(operator: Operator) -> dict[str, tuple[str, bool]]:
+    """Kind and optionality of each parameter of an operation, by its annotations."""
+    hints = typing.get_type_hints(operator)
+    found = {}
+    for name, parameter in inspect.signature(operator).parameters.items():
+        kind = KINDS.get(without_none(hints.get(name, Any)), "raw")
+        found[name] = (kind, parameter.default is not parameter.empty)
+    return found
+
+
+def without_none(hint: Any) -> Any:
+    """An annotation without its `| None`. (Any: annotations are objects of many kinds.)"""
+    members = [member for member in typing.get_args(hint) if member is not type(None)]
+    is_optional = type(None) in typing.get_args(hint)
+    return members[0] if is_optional and len(members) == 1 else hint
+
+
+KINDS: dict[Any, str] = {
+    torch.Tensor: "tensor",
+    Tensors: "tensors",
+    list[Any]: "list",
+    int: "scalar",
+    float: "scalar",
+    bool: "scalar",
+    str: "scalar",
+    Ints: "tuple",
+    Floats: "tuple",
+    Bools: "tuple",
+}
+
+
+def is_host(value: object) -> bool:
+    """Whether a value is a host array."""
+    return isinstance(value, np.ndarray)
+
+
+def to_tensor(value: Any) -> torch.Tensor:
+    """A value as a tensor; a host array of symbolic sizes becomes one of unknown values."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        raise UnsupportedModel(f"a tensor was expected, found {type(value).__name__}")
+    flat = value.reshape(-1).tolist()
+    if any(isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool)) for item in flat):
+        kinds = (torch.SymFloat, float)
+        is_float = any(isinstance(item, kinds) for item in flat)
+        is_bool = all(isinstance(item, (torch.SymBool, bool)) for item in flat)
+        dtype = torch.bool if is_bool else torch.float32 if is_float else torch.int32
+        return torch.empty(value.shape, dtype=dtype)
+    return torch.from_numpy(np.array(flat, held_dtype(flat)).reshape(value.shape))
+
+
+def held_dtype(items: list[Any]) -> np.dtype[Any]:
+    """The dtype of a tensor for Python numbers: bool, int32 or float32."""
+    if items and all(isinstance(item, bool) for item in items):
+        return np.dtype(np.bool_)
+    if any(isinstance(item, float) for item in items):
+        return np.dtype(np.float32)
+    return np.dtype(np.int32)
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A value as a host array: its elements as Python numbers."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.empty(tuple(value.shape), dtype=object)
+    if array.ndim == 0:
+        array[()] = value.item()
+    else:
+        array.reshape(-1)[:] = value.reshape(-1).tolist()
+    return array
+
+
+def to_scalar(value: Any) -> Any:
+    """A value of one element as a Python number (or a symbolic one)."""
+    if isinstance(value, torch.Tensor):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.reshape(-1)[0]
+    return value
+
+
+def to_tuple(value: Any) -> tuple[Any, ...]:
+    """A value of rank 0 or 1 as a tuple of Python numbers (or symbolic ones)."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return tuple(value.reshape(-1).tolist())
+    return tuple(value)
+
+
+CONVERT: dict[str, Convert] = {
+    "tensor": to_tensor,
+    "scalar": to_scalar,
+    "tuple": to_tuple,
+    "raw": lambda value: value,
+}
+
+
+def constant_tensor(constant: Constant) -> torch.Tensor:
+    """A constant as a tensor that shares its memory (a mapped file stays mapped)."""
+    return tensor_from_array(constant.value, constant.type.dtype)
+
+
+def tensor_from_array(array: np.ndarray, dtype: str) -> torch.Tensor:
+    """A numpy array, which may be read-only, as a tensor of our dtype without copying it."""
+    wanted = TORCH_DTYPES[dtype]
+    if array.size == 0 or array.dtype == object:
+        return torch.empty(array.shape, dtype=wanted)
+    # DLPack, since from_numpy warns about read-only arrays; nobody here writes into a constant
+    tensor = torch.from_dlpack(np.ascontiguousarray(array).reshape(array.shape))
+    return tensor if tensor.dtype == wanted else tensor.view(wanted)
+
+
+def constant_host(constant: Constant) -> np.ndarray:
+    """A small constant as a host array."""
+    array = np.empty(constant.value.shape, dtype=object)
+    if array.ndim == 0:
+        array[()] = constant.value.item()
+    else:
+        array.reshape(-1)[:] = constant.value.reshape(-1).tolist()
+    return array
+
+
+def host_to_dtype(value: np.ndarray, dtype: str) -> np.ndarray:
+    """A host array whose floats are rounded to a dtype, as the device would hold them."""
+    if not dtype.startswith("float") or dtype == "float64":
+        return value
+    held = np.dtype(DTYPES[dtype].numpy)
+    rounded = value.copy()
+    flat = rounded.reshape(-1)
+    for index, item in enumerate(flat.tolist()):
+        if isinstance(item, float):
+            flat[index] = float(held.type(item))
+    return rounded

@@ -1,0 +1,55 @@
+"""States: buffers that survive between predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.table import EXACT_OPS
+
+
+@dataclass
+class State:
+    """A state's current value."""
+
+    value: Tensor
+
+
+@EXACT_OPS("read_state")
+def read_state(input: Any) -> Tensor:
+    """The state's current value; later updates do not change what was read."""
+    return as_state(input).value
+
+
+@EXACT_OPS("coreml_update_state")
+def coreml_update_state(state: Any, value: Tensor) -> Tensor:
+    """Puts `value` into the state, and gives it."""
+    write_state(state, value)
+    return value
+
+
+@EXACT_OPS("write_state")
+def write_state_operation(input: Any, data: Tensor) -> tuple[()]:
+    """Puts `data` into the state; this is how packages on disk write the update."""
+    write_state(input, data)
+    return ()
+
+
+def write_state(state: Any, value: Tensor) -> None:
+    """Replaces the state's value, never its shape."""
+    held = as_state(state)
+    if held.value.shape != value.shape:
+        raise UnsupportedModel(
+            f"a state of shape {tuple(held.value.shape)} was given {tuple(value.shape)}"
+        )
+    held.value = value
+
+
+def as_state(value: Any) -> State:
+    """The state itself; anything else in its place is a damaged program."""
+    if not isinstance(value, State):
+        raise UnsupportedModel(f"a state was expected, found {type(value).__name__}")
+    return value

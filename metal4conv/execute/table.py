@@ -1,0 +1,53 @@
+"""The table of MIL operations, and the kinds of their parameters.
+
+An operation is a function whose parameters have MIL's names and, where MIL gives one, its default.
+The annotations say how arguments are handed over:
+
+| annotation | what the function gets |
+|---|---|
+| `Tensor`, `Tensor | None` | a torch tensor |
+| `Tensors` | a list of torch tensors (a tuple parameter such as concat's `values`) |
+| `int`, `float`, `bool`, `str` (or None) | a Python value; an int may be a `torch.SymInt` |
+| `Ints`, `Floats`, `Bools` (or None) | a tuple of such values |
+| `list[Any]` | the values of a tuple parameter as they are |
+| `Any` | the value as it is: a list of MIL, a state, a host array |
+
+`@MIL_OPS("add")` marks arithmetic: its float16 tensors come as float32, and the result is rounded once
+to the declared dtype. `@EXACT_OPS("reshape")` marks operations that only move or choose elements, or
+whose results every dtype holds exactly: they run on tensors as they are. `HOST_OPS` are the same
+operations on small arrays of sizes, kept in numpy (see `host.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from metal4conv.registry import OpTable
+
+Ints = tuple[int, ...]
+Floats = tuple[float, ...]
+Bools = tuple[bool, ...]
+Tensors = list[Tensor]
+
+Operator = Callable[..., Any]
+"""A function with MIL's parameters; it gives a tensor, or a tuple of them."""
+
+MIL_OPS: OpTable[Operator] = OpTable("MIL operation")
+HOST_OPS: OpTable[Operator] = OpTable("MIL operation on sizes")
+
+EXACT: set[Operator] = set()
+"""The functions in `MIL_OPS` that run on float16 tensors as they are."""
+
+
+def EXACT_OPS(*names: str, since: int = 0) -> Callable[[Operator], Operator]:
+    """Decorator that registers an operation which does no arithmetic."""
+    register = MIL_OPS(*names, since=since)
+
+    def register_exact(function: Operator) -> Operator:
+        EXACT.add(function)
+        return register(function)
+
+    return register_exact

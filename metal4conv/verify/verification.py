@@ -1,0 +1,210 @@
+"""The verdict: a package's outputs beside those of its source, and whether they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from metal4conv.errors import Metal4ConvError, UsageError, did_you_mean
+from metal4conv.frontends.source import ModelSource
+from metal4conv.mil.dtypes import DTYPES
+from metal4conv.mil.package import Package, read_package
+from metal4conv.mil.program import TensorType
+from metal4conv.report import Finding, Report
+from metal4conv.verify.compare import OutputComparison, compare_outputs, is_stuck, values_of
+from metal4conv.verify.depth import float16_depths
+from metal4conv.verify.draw import case_text
+from metal4conv.verify.expectation import Expectation, find_expectation
+from metal4conv.verify.golden import GoldenCase
+from metal4conv.verify.tolerance import GivenTolerance, choose_tolerance
+from metal4conv.verify.verdict import CaseResult, case_json, summaries
+
+WAYS = ("reference",)
+"""What `on` may be."""
+
+
+class Runner(Protocol):
+    """What runs a package; `execute.interpreter.load` gives one."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorType]:
+        """The declared types of the inputs."""
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+
+
+def verify(
+    path: str | Path,
+    *,
+    on: str = "reference",
+    golden: str | Path | None = None,
+    against: ModelSource | None = None,
+    inputs_npz: str | Path | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
+    min_psnr: float | None = None,
+    function: str | None = None,
+    seed: int = 0,
+) -> Report:
+    """Whether the package gives what its source gave; the report's exit code is the answer.
+
+    The source's outputs come from golden vectors (by default those beside the package), or from
+    running `against`. Inputs for it are drawn from `seed`, or read from `inputs_npz`; with those
+    alone there is nothing to compare, and only NaN, infinities and constant outputs are reported.
+    """
+    if on not in WAYS:
+        raise UsageError(f'cannot verify on "{on}"', where="--on", hint=did_you_mean(on, WAYS))
+    package = read_package(path)
+    depths = float16_depths(package.function(function))
+    expectation = find_expectation(
+        package,
+        function,
+        golden=None if golden is None else Path(golden),
+        against=against,
+        inputs_npz=None if inputs_npz is None else Path(inputs_npz),
+        seed=seed,
+    )
+    runner, ran_on = open_reference(package.path, function)
+    given = GivenTolerance(atol, rtol, min_psnr)
+    results = [
+        run_case(number, case, runner, depths, given)
+        for number, case in enumerate(expectation.cases)
+    ]
+    return verdict(package, function, on, ran_on, expectation, results)
+
+
+def open_reference(path: Path, function: str | None) -> tuple[Runner, str]:
+    """The MIL executor of this machine, and its name."""
+    from metal4conv.execute.interpreter import load
+
+    return load(path, function), "MIL executor, cpu"
+
+
+def run_case(
+    number: int,
+    case: GoldenCase,
+    runner: Runner,
+    depths: Mapping[str, int],
+    given: GivenTolerance,
+) -> CaseResult:
+    """One case, run and compared; an error in it says which case it was."""
+    label = f"case{number}"
+    feed = {name: package_input(array, runner.inputs[name]) for name, array in case.inputs.items()}
+    try:
+        actual = runner.predict(feed)
+    except Metal4ConvError as error:
+        error.add_note(f"while running {label} {case_text(case)}")
+        raise
+    outputs = tuple(
+        compare_outputs(
+            name,
+            expected,
+            actual[name],
+            choose_tolerance(expected, actual[name].dtype.name, depths.get(name, 0), given),
+        )
+        for name, expected in case.outputs.items()
+    )
+    found = [finding for output in outputs for finding in output_findings(label, case, output)]
+    if not case.outputs:
+        found = [finding for name in actual for finding in lone_findings(label, name, actual[name])]
+    return CaseResult(label, case, actual, outputs, tuple(found))
+
+
+def package_input(array: np.ndarray, declared: TensorType) -> np.ndarray:
+    """The array as the package takes it: a rank-0 one as `(1,)`, with the declared dtype.
+
+    >>> package_input(np.array(True), TensorType("int32", (1,)))
+    array([1], dtype=int32)
+    """
+    if array.shape == () and len(declared.shape) == 1:
+        array = array.reshape(1)
+    return array.astype(DTYPES[declared.dtype].numpy)
+
+
+def output_findings(label: str, case: GoldenCase, output: OutputComparison) -> list[Finding]:
+    """What is wrong with an output, or doubtful about the vectors that it was compared with."""
+    where = f"{label}/{output.name}"
+    failures = [
+        Finding(
+            "failure",
+            problem.code,
+            f'output "{output.name}", {label} {case_text(case)}: {problem.message}',
+            where,
+            problem.hint,
+        )
+        for problem in output.problems
+    ]
+    if output.expected.is_constant:
+        failures.append(
+            Finding(
+                "warning",
+                "constant-expected",
+                f'output "{output.name}", {label} {case_text(case)}: every element of the '
+                f"source's output is {output.expected.low:g}, which proves little",
+                where,
+                "give inputs that make it vary: --golden-inputs, or a range with -i",
+            )
+        )
+    return failures
+
+
+def lone_findings(label: str, name: str, actual: np.ndarray) -> list[Finding]:
+    """What is doubtful about an output that there is nothing to compare with."""
+    found = values_of(actual)
+    text = f'output "{name}", {label}'
+    findings = []
+    if found.nan or found.inf:
+        message = f"{text}: {found.nan} elements are NaN, {found.inf} infinite"
+        findings.append(Finding("warning", "output-not-finite", message, f"{label}/{name}"))
+    if found.is_constant:
+        message = f"{text}: every element is {found.low:g}"
+        findings.append(Finding("warning", "constant-output", message, f"{label}/{name}"))
+    return findings
+
+
+def stuck_scalars(results: Sequence[CaseResult]) -> list[Finding]:
+    """Failures for outputs of one element that are the same in all cases, unlike the source's."""
+    findings = []
+    names = results[0].case.outputs if results else {}
+    for name in names:
+        pairs = [(result.case.outputs[name], result.actual[name]) for result in results]
+        if len(pairs) < 2 or any(e.size != 1 or a.size != 1 for e, a in pairs):
+            continue
+        expected = np.concatenate([e.ravel() for e, _ in pairs])
+        actual = np.concatenate([a.ravel() for _, a in pairs])
+        if is_stuck(expected, actual):
+            message = f'output "{name}" is {actual[0]} in all cases; expected it to vary'
+            findings.append(Finding("failure", "constant-output", message, name))
+    return findings
+
+
+def verdict(
+    package: Package,
+    function: str | None,
+    on: str,
+    ran_on: str,
+    expectation: Expectation,
+    results: Sequence[CaseResult],
+) -> Report:
+    """The report about all cases."""
+    findings = [
+        *expectation.findings,
+        *(finding for result in results for finding in result.findings),
+        *stuck_scalars(results),
+    ]
+    failed = any(finding.severity == "failure" for finding in findings)
+    answer = "differs" if failed else "agrees" if expectation.is_comparable else "not compared"
+    data: dict[str, Any] = {  # Any: a JSON document
+        "package": str(package.path),
+        "function": function or package.default_function,
+        "on": on,
+        "verdict": answer,
+        "ran": {"package": ran_on, "expected": expectation.origin},
+        "outputs": summaries(results),
+        "cases": [case_json(result) for result in results],
+    }
+    return Report("verify", data, tuple(findings))
