@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 LATENT_CHANNELS = 8
 HIDDEN_CHANNELS = 32
-# Two of these squares are still a normal number in float16, and the length stays within 0.1 %.
+# Not lost in float16, whose normal numbers begin at 6e-5; trained directions are 1 to 9 long.
 LENGTH_EPSILON = 1e-3
 
 

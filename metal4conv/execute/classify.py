@@ -9,15 +9,18 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.execute.table import MIL_OPS
+from metal4conv.mil.program import ConstantList
 
 
 @MIL_OPS("classify")
 def classify(probabilities: Tensor, classes: Any) -> tuple[Any, dict[Any, float]]:
     """The most likely class, and all classes with their probabilities.
 
-    `classes` is a list of MIL. In a symbolic run there are no numbers: all are NaN then.
+    `classes` is a constant list, or plain labels. In a symbolic run, which has no numbers, all
+    are NaN.
     """
-    labels = list(getattr(classes, "values", classes))
+    is_constant = isinstance(classes, ConstantList)
+    labels = [item.value.item() for item in classes.items] if is_constant else list(classes)
     if isinstance(probabilities, FakeTensor):
         return labels[0], dict.fromkeys(labels, math.nan)
     numbers = probabilities.reshape(-1).tolist()

@@ -123,18 +123,20 @@ def paddings(
 def same_totals(sizes: Sequence[int], windows: Sequence[int], strides: Ints) -> list[int]:
     """The padding of each dimension that gives `ceil(size / stride)` results.
 
-    It does not depend on the size where the stride is 1.
+    It does not depend on the size where the stride or the window is 1.
 
     >>> same_totals((7, 8), (3, 3), (1, 2))
     [2, 1]
     """
     totals = []
     for size, window, stride in zip(sizes, windows, strides, strict=True):
-        if stride == 1:
+        if stride == 1 or window == 1:
             totals.append(window - 1)
             continue
         total = (size + stride - 1) // stride * stride - size + window - stride
-        totals.append(total if window >= stride else torch.sym_max(total, 0))
+        if window < stride:
+            total = torch.sym_max(total, 0)  # type: ignore[no-untyped-call]
+        totals.append(total)
     return totals
 
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Operator
 
+Binary = Callable[[Tensor, Tensor], Tensor]
 
-def binary(function: Callable[[Tensor, Tensor], Tensor], name: str) -> Operator:
+
+def binary(function: Binary, name: str) -> Operator:
     """An operation with the parameters `x` and `y`."""
 
     def operator(x: Tensor, y: Tensor) -> Tensor:
@@ -21,16 +23,15 @@ def binary(function: Callable[[Tensor, Tensor], Tensor], name: str) -> Operator:
     return operator
 
 
-for name, function in {
+ARITHMETIC: dict[str, Binary] = {
     "add": torch.add,
     "mod": torch.remainder,  # has the sign of y, as in Python
     "mul": torch.mul,
     "pow": torch.pow,
     "sub": torch.sub,
-}.items():
-    MIL_OPS.add(name, binary(function, name))
+}
 
-for name, function in {
+COMPARISONS: dict[str, Binary] = {
     "equal": torch.eq,
     "greater": torch.gt,
     "greater_equal": torch.ge,
@@ -42,7 +43,11 @@ for name, function in {
     "maximum": torch.maximum,
     "minimum": torch.minimum,
     "not_equal": torch.ne,
-}.items():
+}
+
+for name, function in ARITHMETIC.items():
+    MIL_OPS.add(name, binary(function, name))
+for name, function in COMPARISONS.items():
     EXACT_OPS(name)(binary(function, name))
 
 

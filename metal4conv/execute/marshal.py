@@ -134,9 +134,9 @@ def to_host(value: Any) -> np.ndarray:
 def to_scalar(value: Any) -> Any:
     """A value of one element as a Python number (or a symbolic one)."""
     if isinstance(value, torch.Tensor):
-        return value.item()
+        return value.reshape(-1)[0].item()
     if isinstance(value, np.ndarray):
-        return value.reshape(-1)[0]
+        return value.reshape(-1).tolist()[0]
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -327,6 +327,9 @@ def make_step(
 ) -> Step:
     """An operation with its constant arguments converted."""
     version = function.opset_version
+    if operation.attributes:  # before iOS 18 the parameters of constexpr operations stand there
+        literals = {name: (constant,) for name, constant in operation.attributes.items()}
+        operation = replace(operation, inputs={**literals, **operation.inputs})
     try:
         operator = MIL_OPS.lookup(operation.type, version)
         host = HOST_OPS.lookup(operation.type, version) if operation.type in HOST_OPS else None

@@ -98,7 +98,7 @@ def picked_batched(x: Tensor, indices: Tensor, axis: int, batch_dims: int) -> Te
 @EXACT_OPS("gather_along_axis")
 def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
     """Elements of `x`; `indices`, of the result's shape, says where each lies along `axis`."""
-    return torch.gather(x, axis, wrapped(indices, x.shape[axis]))
+    return picked_along(x, wrapped(indices, x.shape[axis]), axis)
 
 
 @EXACT_OPS("gather_along_axis", since=17)
@@ -106,7 +106,14 @@ def gather_along_axis_validated(
     x: Tensor, indices: Tensor, axis: int = 0, validate_indices: bool = False
 ) -> Tensor:
     """The same, where negative indices are out of range."""
-    return torch.gather(x, axis, checked(indices, x.shape[axis]))
+    return picked_along(x, checked(indices, x.shape[axis]), axis)
+
+
+def picked_along(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Elements along an axis; torch does this for no unsigned type but uint8."""
+    if x.dtype == torch.uint16:
+        return torch.gather(x.view(torch.int16), axis, indices).view(torch.uint16)
+    return torch.gather(x, axis, indices)
 
 
 @EXACT_OPS("gather_nd")

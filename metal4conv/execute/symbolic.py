@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import (
@@ -78,7 +79,8 @@ def infer_types(
                 found[name] = type_of(values[name], dtype, symbols)
 
     plan: Plan = make_plan(function, materialize)
-    with torch.inference_mode(False), mode:
+    # without the Python dispatcher, padding and strided convolutions freeze sizes
+    with torch.inference_mode(False), mode, enable_python_dispatcher():
         arguments = [
             fake_argument(value.name, value.type, inputs, symbols) for value in function.inputs
         ]
@@ -108,7 +110,7 @@ def make_symbols(inputs: Mapping[str, TensorType], dimensions: Mapping[str, Dime
             hint_size(low, high, index),
             source=source,
             dynamic_dim=DimDynamic.DYNAMIC,
-            constraint_dim=StrictMinMaxConstraint(ValueRanges(low, high), warn_only=False),
+            constraint_dim=StrictMinMaxConstraint(warn_only=False, vr=ValueRanges(low, high)),
         )
         size = environment.create_symintnode(
             symbol, hint=hint_size(low, high, index), source=source
@@ -153,13 +155,27 @@ def check_guards(step: Step, symbols: Symbols, seen: int) -> int:
     """
     guards = symbols.environment.guards
     for guard in guards[seen:]:
-        if isinstance(guard.expr, sympy.Eq):
+        if isinstance(guard.expr, sympy.Eq) and not always_true(guard.expr, symbols):
             raise UnsupportedModel(
                 f"operation {step.operation} works only if {equality(guard.expr, symbols)}",
                 hint="its sizes were fixed when the model was converted; convert the source model "
                 "again with these dimensions, or give them as numbers",
             )
     return len(guards)
+
+
+def always_true(expression: sympy.Eq, symbols: Symbols) -> bool:
+    """Whether an equation holds for the smallest sizes, the largest, and some between."""
+    free = sorted(expression.free_symbols, key=str)
+    for part in (0, 0.37, 0.73, 1):
+        sizes = {}
+        for symbol in free:
+            limits = symbols.environment.var_to_range.get(symbol)
+            low, high = (int(limits.lower), min(int(limits.upper), 4096)) if limits else (1, 64)
+            sizes[symbol] = low + int(part * (max(high, low) - low))
+        if expression.subs(sizes) != sympy.true:
+            return False
+    return True
 
 
 def equality(expression: sympy.Eq, symbols: Symbols) -> str:

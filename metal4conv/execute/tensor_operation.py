@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.elementwise_unary import CAST_DTYPES
+from metal4conv.execute.host_numbers import as_int, ceil, divide, negate, plus
+from metal4conv.execute.scatter_gather import picked_along
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints, Tensors
 
 
@@ -92,12 +93,11 @@ def pad(x: Tensor, pad: Ints, mode: str = "constant", constant_val: float = 0.0)
     """The last axes extended by (before, after) pairs, which come in the order of the axes."""
     pairs = [(pad[2 * index], pad[2 * index + 1]) for index in range(len(pad) // 2)]
     if mode == "constant":
-        from_last = [size for pair in reversed(pairs) for size in pair]
-        return F.pad(x, from_last, value=constant_val)
+        return framed(x, pairs, constant_val)
     if mode not in ("reflect", "replicate"):
         raise UnsupportedModel(f'pad with mode "{mode}" is not known here')
     for axis, (before, after) in enumerate(pairs, start=x.ndim - len(pairs)):
-        if isinstance(before, int) and isinstance(after, int) and before == after == 0:
+        if is_plain(before, after) and before == after == 0:
             continue
         size = x.shape[axis]
         position = torch.arange(before + size + after, device=x.device) - before
@@ -109,16 +109,34 @@ def pad(x: Tensor, pad: Ints, mode: str = "constant", constant_val: float = 0.0)
     return x
 
 
+def framed(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
+    """The last axes extended by one value.
+
+    torch's own padding turns symbolic sizes into numbers.
+    """
+    first = x.ndim - len(pairs)
+    grown = [
+        before + x.shape[axis] + after for axis, (before, after) in enumerate(pairs, start=first)
+    ]
+    result = torch.full((*x.shape[:first], *grown), value, dtype=x.dtype, device=x.device)
+    inside = result
+    for axis, (before, _) in enumerate(pairs, start=first):
+        inside = torch.narrow(inside, axis, before, x.shape[axis])
+    inside.copy_(x)
+    return result
+
+
 @EXACT_OPS("range_1d")
 def range_1d(end: float, start: float, step: float) -> Tensor:
     """The numbers from `start` on in steps, without `end`."""
     numbers = (start, end, step)
-    if any(isinstance(number, (float, torch.SymFloat)) for number in numbers):
-        return torch.arange(start, end, step, dtype=torch.float32)
-    whole = (isinstance(number, int) for number in numbers)
-    count = -((start - end) // step)
-    count = max(int(count), 0) if all(whole) else count
-    return (torch.arange(count) * step + start).to(torch.int32)
+    if any(isinstance(number, (torch.SymInt, torch.SymFloat)) for number in numbers):
+        count = as_int(ceil(divide(plus(end, negate(start)), step)))
+        return torch.arange(count) * step + start
+    if all(isinstance(number, int) for number in numbers):
+        count = max(-((start - end) // step), 0)
+        return torch.arange(count, dtype=torch.int32) * step + start
+    return torch.arange(start, max(start, end) if step > 0 else min(start, end), step).float()
 
 
 @EXACT_OPS("tile")
@@ -148,7 +166,7 @@ def first_of_order(
     """The first k elements of the sorted ones, and their indices."""
     count = x.shape[axis] if k == -1 else k
     index = torch.narrow(order(x, axis, ascending), axis, 0, count)
-    return torch.gather(x, axis, index), index.to(dtype)
+    return picked_along(x, index, axis), index.to(dtype)
 
 
 @EXACT_OPS("topk")
@@ -166,7 +184,7 @@ def topk_maybe_unsorted(
     sort: bool = True,
     return_indices: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The same, where the indices may be left out. Without `sort` any order is right; this one too."""
+    """The same, where the indices may be left out. Without `sort` any order is as good as this."""
     found = first_of_order(x, k, axis, ascending)
     return found if return_indices else found[0]
 
@@ -218,6 +236,11 @@ def stack(values: Tensors, axis: int) -> Tensor:
     return torch.stack(values, axis)
 
 
+def is_plain(*sizes: Any) -> bool:
+    """Whether sizes are plain numbers, which may be compared. (Any: they may be symbolic.)"""
+    return all(isinstance(size, int) for size in sizes)
+
+
 @EXACT_OPS("split")
 def split(
     x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None
@@ -227,12 +250,11 @@ def split(
     if split_sizes is None:
         if num_splits is None:
             raise ValueError("split needs num_splits or split_sizes")
-        if isinstance(total, int) and total % num_splits:
+        if is_plain(total) and total % num_splits:
             raise ValueError(f"{total} elements cannot be split into {num_splits} equal parts")
         split_sizes = (total // num_splits,) * num_splits
-    elif isinstance(total, int) and all(isinstance(size, int) for size in split_sizes):
-        if sum(split_sizes) != total:
-            raise ValueError(f"{total} elements cannot be split into {split_sizes}")
+    elif is_plain(total, *split_sizes) and sum(split_sizes) != total:
+        raise ValueError(f"{total} elements cannot be split into {split_sizes}")
     parts = []
     start = 0
     for size in split_sizes:

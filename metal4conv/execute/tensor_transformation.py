@@ -6,10 +6,16 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from metal4conv.execute.host_numbers import maximum, minimum
+from metal4conv.execute.scatter_gather import picked_along
 from metal4conv.execute.table import EXACT_OPS, Bools, Ints, Tensors
+from metal4conv.execute.tensor_operation import framed
+
+LARGEST = 2**30
+"""Positions from here on mean the end of any axis."""
 
 
 @EXACT_OPS("depth_to_space")
@@ -56,7 +62,7 @@ def space_to_batch(x: Tensor, block_shape: Ints, paddings: Ints) -> Tensor:
     """
     top, bottom, left, right = paddings
     rows, columns = block_shape
-    padded = F.pad(x, [left, right, top, bottom])
+    padded = framed(x, [(top, bottom), (left, right)], 0)
     n, c, h, w = padded.shape
     blocks = padded.reshape(n, c, h // rows, rows, w // columns, columns)
     batch = n * rows * columns
@@ -101,7 +107,7 @@ def reshape(x: Tensor, shape: Ints) -> Tensor:
 
 @EXACT_OPS("reshape", since=17)
 def reshape_from_right(x: Tensor, shape: Ints) -> Tensor:
-    """The same, where zeros count axes from the right; beyond the tensor's first axis they are 1."""
+    """The same, where zeros count axes from the right; beyond the tensor's first they are 1."""
     missing = len(shape) - x.ndim
     sizes = [1] * missing + list(x.shape[max(-missing, 0) :])
     kept = [old if is_number(size, 0) else size for old, size in zip(sizes, shape, strict=True)]
@@ -109,7 +115,7 @@ def reshape_from_right(x: Tensor, shape: Ints) -> Tensor:
 
 
 def is_number(size: Any, number: int) -> bool:
-    """Whether a size is this plain number; a symbolic one is not compared, as that would bind it."""
+    """Whether a size is this plain number; a symbolic one is not, as comparing would bind it."""
     return isinstance(size, int) and size == number
 
 
@@ -154,7 +160,7 @@ def reverse_sequence(x: Tensor, lengths: Tensor, seq_axis: int = 0, batch_axis: 
     position = torch.arange(x.shape[seq_axis], device=x.device).reshape(sequence)
     length = lengths.long().reshape(batch)
     source = torch.where(position < length, length - 1 - position, position)
-    return torch.gather(x, seq_axis, source.expand(x.shape))
+    return picked_along(x, source.expand(x.shape), seq_axis)
 
 
 @EXACT_OPS("slice_by_index")
@@ -222,7 +228,9 @@ def slices(
         if is_index:
             index.append(0 if low_open else low)
         elif step > 0:
-            index.append(slice(None if low_open else low, None if high_open else high, step))
+            size = x.shape[axis]
+            start = None if low_open else within(low, size)
+            index.append(slice(start, None if high_open else within(high, size), step))
         else:
             flipped.append(axis)
             size = x.shape[axis]
@@ -233,11 +241,22 @@ def slices(
     return tuple(flipped), tuple(index)
 
 
+def within(position: int, size: int) -> int:
+    """A position cut to a symbolic size, which torch would only do by deciding for one size."""
+    if isinstance(size, int) or not isinstance(position, int):
+        return position
+    if statically_known_true(size >= abs(position)):
+        return position
+    bound: int = minimum(position, size) if position >= 0 else maximum(size + position, 0)
+    return size if position >= LARGEST else bound
+
+
 def from_end(position: int, size: int) -> int:
     """Where an element is in the axis turned around; outside of it, the closest end."""
     if position < 0:
-        return -1 - position
-    return torch.sym_max(size - 1 - position, 0)
+        return within(-1 - position, size)
+    bound: int = maximum(size - 1 - position, 0)
+    return bound
 
 
 @EXACT_OPS("slice_by_size")

@@ -141,6 +141,8 @@ def settle_sizes(model: TensorFlowModel, options: SourceOptions) -> TensorFlowSo
         raise UsageError(
             f"a {model.kind} comes with its weights", where="--weights", hint="leave --weights out"
         )
+    if not model.inputs:
+        raise UnsupportedModel("the model has no inputs, so it always gives the same outputs")
     inputs, dimensions, findings = resolve_inputs(model.inputs, options, fix_batch=True)
     function = trace(model, inputs)
     return TensorFlowSource(model, inputs, dimensions, (*model.findings, *findings), function)
@@ -169,7 +171,7 @@ def trace(model: TensorFlowModel, inputs: tuple[SourceInput, ...]) -> Any:
     try:
         with quiet():
             return tensorflow.function(call, autograph=False).get_concrete_function(*specs)
-    except (tensorflow.errors.OpError, ValueError, TypeError) as error:
+    except (tensorflow.errors.OpError, ValueError, TypeError, RuntimeError) as error:
         shapes = [f'input "{item.name}": {item.type}' for item in inputs]
         raise UsageError(
             f"the model does not work with these sizes: {first_line(error)}", where=shapes

@@ -11,7 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.frontends.tensorflow_loops import keep_loop_counters
+from metal4conv.frontends.tensorflow_loops import (
+    keep_loop_counters,
+    known_to_tensorflow,
+    name_blocks,
+)
 from metal4conv.frontends.tensorflow_runtime import first_line, load_tensorflow
 
 SKIPPED = frozenset({"NoOp", "Assert", "Placeholder", "Const", "Identity"})
@@ -92,6 +96,7 @@ def freeze(function: Any) -> FrozenGraph:  # Any: a tf.types.experimental.Concre
         graph=frozen.graph,
     )
     keep_loop_counters(definition)
+    name_blocks(definition)
     return FrozenGraph(definition, tuple(tensor.op.name for tensor in frozen.outputs))
 
 
@@ -122,7 +127,8 @@ def program_from_graph(graph: FrozenGraph, inputs: Sequence[Any], version: Any) 
         specification_version=version,
         use_default_fp16_io=False,
     )
-    return loader.load()
+    with known_to_tensorflow(graph.definition):
+        return loader.load()
 
 
 @contextmanager

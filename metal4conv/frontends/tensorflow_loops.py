@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 LOOPS = ("While", "StatelessWhile")
@@ -34,23 +35,49 @@ def keep_loop_counters(definition: Any) -> None:
     pad_loops(definition.node, unused_name(definition), "")
     for function in functions.values():
         pad_loops(function.node_def, "loop_padding", ":output:0")
-    rename_functions(definition)
 
 
-def rename_functions(definition: Any) -> None:
-    """Gives all functions new names: TensorFlow keeps the first definition that it saw of each."""
+BLOCKS = {"cond": "condition", "body": "body", "then_branch": "then", "else_branch": "else"}
+"""Attributes of loops and branches that name a function, and what we call that."""
+
+
+def name_blocks(definition: Any) -> None:
+    """Names the functions of loops and branches by their order of use, in place.
+
+    TensorFlow numbers them through the process, and the numbers would get into the package.
+    """
+    functions = {item.signature.name: item for item in definition.library.function}
+    names: dict[str, str] = {}
+    pending = list(definition.node)
+    while pending:
+        node = pending.pop(0)
+        for key, role in BLOCKS.items():
+            old = node.attr[key].func.name if key in node.attr else ""
+            if old in functions and old not in names:
+                names[old] = f"metal4conv_{role}_{len(names)}"
+                pending += functions[old].node_def
+    for node in (*definition.node, *(n for item in functions.values() for n in item.node_def)):
+        for value in node.attr.values():
+            if value.func.name in names:
+                value.func.name = names[value.func.name]
+    for item in functions.values():
+        item.signature.name = names.get(item.signature.name, item.signature.name)
+
+
+@contextmanager
+def known_to_tensorflow(definition: Any) -> Iterator[None]:
+    """Within it TensorFlow finds the functions of the graph, which is where coremltools asks."""
     from tensorflow.python.eager.context import context
 
-    old = {item.signature.name for item in definition.library.function}
-    blocks = [definition.node, *(item.node_def for item in definition.library.function)]
-    for node in (node for nodes in blocks for node in nodes):
-        for value in node.attr.values():
-            if value.func.name in old:
-                value.func.name += "_kept"
-    for function in definition.library.function:
-        function.signature.name += "_kept"
-        if not context().has_function(function.signature.name):
+    added = []
+    try:
+        for function in definition.library.function:
             context().add_function_def(function)
+            added.append(function.signature.name)
+        yield
+    finally:
+        for name in added:
+            context().remove_function(name)
 
 
 def unused_name(definition: Any) -> str:

@@ -42,7 +42,8 @@ def resize_bilinear(context: Any, node: Any) -> None:
     x, size = context[node.inputs[0]], context[node.inputs[1]]
     align, half = (node.attr.get(key, False) for key in ("align_corners", "half_pixel_centers"))
     image = mb.transpose(x=x, perm=TO_NCHW)
-    if (factors := shape_factors(size, x)) is not None:
+    factors = shape_factors(size, x)
+    if factors is not None and is_current_opset_version_compatible_with(target.iOS16):
         resized = mb.upsample_bilinear(
             x=image,
             scale_factor_height=float(factors[0]),
@@ -60,18 +61,41 @@ def resize_bilinear(context: Any, node: Any) -> None:
 
 
 def resize_nearest(context: Any, node: Any) -> None:
-    """Repeats pixels where the size is a whole multiple of the input's own, else coremltools' way."""
+    """Picks pixels: repeats them for whole factors, else gathers them by constant positions.
+
+    coremltools interpolates where the result is smaller, and fails on `shape(x)[1:3] * 2`.
+    """
     x, size = context[node.inputs[0]], context[node.inputs[1]]
+    align, half = (node.attr.get(key, False) for key in ("align_corners", "half_pixel_centers"))
     factors = shape_factors(size, x)
-    if factors is None or any(factor != int(factor) for factor in factors):
-        library.ResizeNearestNeighbor(context, node)
+    if factors is None and is_multiple(size, x):
+        factors = size.val / np.array(x.shape[1:3])
+    if factors is not None and not align and all(factor == int(factor) for factor in factors):
+        resized = mb.upsample_nearest_neighbor(
+            x=mb.transpose(x=x, perm=TO_NCHW),
+            scale_factor_height=int(factors[0]),
+            scale_factor_width=int(factors[1]),
+        )
+        context.add(node.name, mb.transpose(x=resized, perm=TO_NHWC, name=node.name))
         return
-    resized = mb.upsample_nearest_neighbor(
-        x=mb.transpose(x=x, perm=TO_NCHW),
-        scale_factor_height=int(factors[0]),
-        scale_factor_width=int(factors[1]),
-    )
-    context.add(node.name, mb.transpose(x=resized, perm=TO_NHWC, name=node.name))
+    if size.val is None or not has_plain_sizes(x):
+        raise NotImplementedError("nearest resizing of a dynamic size by no whole factor")
+    for axis, new in ((1, int(size.val[0])), (2, int(size.val[1]))):
+        picked = nearest_positions(int(x.shape[axis]), new, align=align, half=half)
+        x = mb.gather(x=x, indices=picked, axis=axis)
+    context.add(node.name, mb.identity(x=x, name=node.name))
+
+
+def nearest_positions(old: int, new: int, *, align: bool, half: bool) -> np.ndarray:
+    """The element that TensorFlow takes for each new position (resize_nearest_neighbor_op.cc)."""
+    steps = np.arange(new, dtype=np.float32)
+    if align and new > 1:
+        positions = np.floor(steps * np.float32((old - 1) / (new - 1)) + np.float32(0.5))
+    else:
+        offset = np.float32(0.5 if half else 0)
+        positions = np.floor((steps + offset) * np.float32(old / new))
+    picked: np.ndarray = np.minimum(positions, old - 1).astype(np.int32)
+    return picked
 
 
 def shape_factors(size: Any, x: Any) -> np.ndarray | None:
@@ -99,10 +123,14 @@ def is_spatial_shape(value: Any, x: Any) -> bool:
 
 def is_multiple(size: Any, x: Any) -> bool:
     """Whether a constant size is a whole multiple of the input's own, which is constant too."""
-    own = x.shape[1:3]
-    if size.val is None or not all(isinstance(length, (int, np.integer)) for length in own):
+    if size.val is None or not has_plain_sizes(x):
         return False
-    return all(new % length == 0 for new, length in zip(size.val, own, strict=True))
+    return all(new % length == 0 for new, length in zip(size.val, x.shape[1:3], strict=True))
+
+
+def has_plain_sizes(x: Any) -> bool:
+    """Whether height and width are numbers."""
+    return all(isinstance(length, (int, np.integer)) for length in x.shape[1:3])
 
 
 OPERATIONS = {

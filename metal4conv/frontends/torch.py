@@ -216,10 +216,16 @@ def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
 
 
 def drop_derived_ranges(program: ExportedProgram) -> None:
-    """Removes ranges of multiples of a symbol, on which torch 2.13's decomposition stumbles."""
-    ranges = program.range_constraints
-    for expression in [key for key in ranges if not key.is_Symbol]:
-        del ranges[expression]
+    """Removes ranges of multiples of a symbol, on which torch 2.13's decomposition stumbles.
+
+    torch.export.load puts them where only symbols belong.
+    """
+    from torch._export.utils import _get_shape_env_from_gm
+
+    environment = _get_shape_env_from_gm(program.graph_module)
+    for ranges in (program._range_constraints, environment.var_to_range if environment else {}):
+        for expression in [key for key in ranges if not key.is_Symbol]:
+            del ranges[expression]
 
 
 def open_factory(text: str, options: SourceOptions) -> ExportedSource:

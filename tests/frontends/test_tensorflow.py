@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metal4conv import load
 from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError
 from metal4conv.frontends.source import LoweringRequest, SourceOptions, open_source
 from metal4conv.frontends.spec import parse_dimension, parse_input
 from metal4conv.frontends.tensorflow_runtime import load_keras, load_tensorflow
 from metal4conv.frontends.toolkit import quiet
 from metal4conv.mil.schema import new_model
+from metal4conv.mil.writer import write_package
 
 
 def source(path, inputs=(), dims=(), **more):
@@ -24,10 +26,10 @@ def source(path, inputs=(), dims=(), **more):
     return open_source(str(path), options)
 
 
-def draw(opened):
-    """Seeded inputs of the default sizes."""
+def draw(opened, chosen=None):
+    """Seeded inputs of the default sizes, or of chosen ones."""
     generator = np.random.default_rng(0)
-    sizes = {name: row.default for name, row in opened.dimensions.items()}
+    sizes = {name: row.default for name, row in opened.dimensions.items()} | (chosen or {})
     return {
         item.name: generator.random([sizes.get(size, size) for size in item.type.shape]).astype(
             item.type.dtype
@@ -43,6 +45,22 @@ def lowered_features(opened, folder, precision="float32"):
     model.ParseFromString(lowered.spec)
     description = model.description
     return [item.name for item in description.input], [item.name for item in description.output]
+
+
+def assert_verified(opened, folder, sizes=None, precision="float32"):
+    """The package gives what TensorFlow gives."""
+    lowered = opened.lower(LoweringRequest(precision=precision), folder)
+    model = new_model()
+    model.ParseFromString(lowered.spec)
+    write_package(folder / "net.mlpackage", model, lowered.weights_folder)
+    inputs = draw(opened, sizes)
+    wanted = opened.predict(inputs)
+    found = load(folder / "net.mlpackage").predict(inputs)
+    assert list(found) == list(wanted)
+    tolerance = {"float32": 1e-5, "float16": 1e-2}[precision]
+    for name, array in wanted.items():
+        assert found[name].shape == array.shape
+        np.testing.assert_allclose(found[name], array, rtol=tolerance, atol=tolerance)
 
 
 def blend_network(keras):
@@ -130,6 +148,7 @@ def test_keras_network_in_each_format(folder, file, precision, tmp_path):
         "error": (1, 1),
         "pose": (1, 6),
     }
+    assert_verified(opened, tmp_path, precision=precision)
     inputs, outputs = lowered_features(opened, tmp_path, precision)
     assert inputs == ["pose_a", "pose_b", "weight"]
     assert outputs == ["error", "pose"]
@@ -159,6 +178,7 @@ def test_signature_by_name(folder, tmp_path):
     # "left" is an input too, so the output has another name
     assert list(results) == ["left_out", "sum"]
     assert lowered_features(opened, tmp_path) == (["left", "right"], ["left_out", "sum"])
+    assert_verified(opened, tmp_path, {"batch": 2})
 
 
 def test_outputs_of_a_tuple(folder):
@@ -181,6 +201,7 @@ def test_frozen_graph(folder, tmp_path):
         "peak": (1, 2),
     }
     assert lowered_features(opened, tmp_path) == (["input_image"], ["mean", "peak"])
+    assert_verified(opened, tmp_path)
 
 
 def test_equal_bytes_twice(folder, tmp_path):
@@ -280,6 +301,120 @@ def test_custom_layer_is_named(tmp_path):
             source(tmp_path / file)
 
 
+def saved_function(path, function, *shapes):
+    """A SavedModel of a function of float32 tensors `x`, `y`, …"""
+    tensorflow = load_tensorflow()
+    module = tensorflow.Module()
+    module.state = tensorflow.Variable(np.ones((4, 4), "float32"))
+    specs = [
+        tensorflow.TensorSpec(shape, name=name) for shape, name in zip(shapes, "xyz", strict=False)
+    ]
+    module.run = tensorflow.function(
+        lambda *inputs: function(tensorflow, module, *inputs),
+        input_signature=specs,
+        autograph=False,
+    )
+    with quiet():
+        tensorflow.saved_model.save(module, path, signatures=module.run)
+    return path
+
+
+def operations(opened, folder):
+    """The MIL operations of the lowered model, loops' bodies included."""
+    lowered = opened.lower(LoweringRequest(precision="float32"), folder)
+    model = new_model()
+    model.ParseFromString(lowered.spec)
+    block = model.mlProgram.functions["main"].block_specializations["CoreML8"]
+    nested = [inner for operation in block.operations for inner in operation.blocks]
+    blocks = [block, *nested]
+    return [item.type for part in blocks for item in part.operations if item.type != "const"]
+
+
+def test_branch(tmp_path):
+    def branch(tf, module, x):
+        return tf.cond(tf.reduce_sum(x) > 3, lambda: x @ module.state, lambda: x - 1.0)
+
+    opened = source(saved_function(tmp_path, branch, (4, 4)))
+    assert "cond" in operations(opened, tmp_path)
+
+
+def test_loop_limit_is_kept(tmp_path):
+    def limited(tf, module, x):
+        return tf.while_loop(
+            lambda i, y: tf.reduce_sum(y) < 1000.0,
+            lambda i, y: (i + 1, y + 1.0),
+            [0, x],
+            maximum_iterations=3,
+        )[1]
+
+    opened = source(saved_function(tmp_path, limited, (4, 4)))
+    zeros = np.zeros((4, 4), "float32")
+    assert opened.predict({"x": zeros})[opened.outputs[0]].max() == 3
+    # the condition compares the sum with 1000 and the counter with 3
+    assert operations(opened, tmp_path).count("less") == 2
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "GRU", "SimpleRNN"])
+def test_recurrent_layers(layer, tmp_path):
+    keras = load_keras()
+    with quiet():
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((5, 3)), getattr(keras.layers, layer)(4)])
+        network.save(tmp_path / "net.keras")
+    path = tmp_path / "net.keras"
+    assert "while_loop" in operations(source(path), tmp_path)
+    # TensorFlow numbers its functions; the numbers must not show
+    first, second = (source(path).lower(LoweringRequest(), tmp_path).spec for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("resize", "wanted"),
+    [
+        (lambda tf, m, x: tf.image.resize(x, tf.shape(x)[1:3] * 2), "upsample_bilinear"),
+        (
+            lambda tf, m, x: tf.image.resize(x, tf.shape(x)[1:3] * 2, "nearest"),
+            "upsample_nearest_neighbor",
+        ),
+        (lambda tf, m, x: tf.image.resize(x, (24, 40)), "resize"),
+    ],
+    ids=["bilinear", "nearest", "fixed result"],
+)
+def test_resizing_of_dynamic_images(resize, wanted, tmp_path):
+    path = saved_function(tmp_path, resize, (None, None, None, 3))
+    opened = source(path, inputs=["x:1xhxwx3"], dims=["h=8..64", "w=8..64"])
+    assert wanted in operations(opened, tmp_path)
+    assert_verified(opened, tmp_path, {"h": 9, "w": 20})
+
+
+@pytest.mark.parametrize("size", [(13, 17), (16, 24), (4, 4), (5, 3)])
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+def test_resizing_to_any_size(method, size, tmp_path):
+    def resize(tf, module, x):
+        return tf.image.resize(x, size, method)
+
+    assert_verified(source(saved_function(tmp_path, resize, (1, 8, 8, 3))), tmp_path)
+
+
+def test_written_variables_are_refused(tmp_path):
+    opened = source(saved_function(tmp_path, lambda tf, m, x: m.state.assign_add(x), (4, 4)))
+    with pytest.raises(UnsupportedModel, match="changes its own variables"):
+        opened.lower(LoweringRequest(), tmp_path)
+
+
+def test_model_without_inputs(tmp_path):
+    with pytest.raises(UnsupportedModel, match="no inputs"):
+        source(saved_function(tmp_path, lambda tf, m: m.state * 2))
+
+
+def test_missing_size_names_the_arguments(tmp_path):
+    path = saved_function(tmp_path, lambda tf, m, x: x * 2, (None, None, 3))
+    with pytest.raises(UsageError) as caught:
+        source(path)
+    assert 'input "x", axis 1: x_1' in str(caught.value)
+    assert "--dim x_1=1..512" in str(caught.value)
+
+
 def test_all_unsupported_operations_at_once(tmp_path):
     tensorflow = load_tensorflow()
 
@@ -306,7 +441,9 @@ def test_keras_applications(network, precision, tmp_path):
     keras = load_keras()
     with quiet():
         keras.utils.set_random_seed(1)
-        getattr(keras.applications, network)(weights=None).save(tmp_path / "net.keras")
+        getattr(keras.applications, network)(weights=None, input_shape=(224, 224, 3)).save(
+            tmp_path / "net.keras"
+        )
     opened = source(tmp_path / "net.keras")
     assert opened.predict(draw(opened))["predictions"].shape == (1, 1000)
-    assert lowered_features(opened, tmp_path, precision)[1] == ["predictions"]
+    assert_verified(opened, tmp_path, precision=precision)

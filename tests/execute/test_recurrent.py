@@ -1,0 +1,139 @@
+"""Against loops over steps in numpy, written like those of coremltools' own tests."""
+
+import numpy as np
+import pytest
+
+from tests.execute.value_inference import assert_close, computed, random_array, symbolic_shapes
+
+STEPS, BATCH, INPUTS, HIDDEN = 5, 2, 3, 4
+
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "scaled_tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "hard_sigmoid": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
+    "relu": lambda x: np.maximum(x, 0),
+    "linear": lambda x: x,
+}
+X = random_array(STEPS, BATCH, INPUTS)
+H = random_array(BATCH, HIDDEN, seed=1)
+C = random_array(BATCH, HIDDEN, seed=2)
+
+
+def weights(gates, seed=3):
+    return {
+        "weight_ih": random_array(gates * HIDDEN, INPUTS, seed=seed),
+        "weight_hh": random_array(gates * HIDDEN, HIDDEN, seed=seed + 1),
+        "bias": random_array(gates * HIDDEN, seed=seed + 2),
+    }
+
+
+def slow_lstm(x, h, c, weight_ih, weight_hh, bias, peephole=None, clip=np.inf, names=None):
+    gate, cell, act = (ACTIVATIONS[name] for name in names or ("sigmoid", "tanh", "tanh"))
+    p_i, p_f, p_o = np.split(peephole if peephole is not None else np.zeros(3 * HIDDEN), 3)
+    outputs = []
+    for step in x:
+        i, f, o, z = np.split(step @ weight_ih.T + h @ weight_hh.T + bias, 4, axis=1)
+        c = np.clip(gate(f + c * p_f) * c + gate(i + c * p_i) * cell(z), -clip, clip)
+        h = gate(o + c * p_o) * act(c)
+        outputs.append(h)
+    return np.stack(outputs), h, c
+
+
+def assert_all_close(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("output_sequence", [True, False])
+def test_lstm(direction, output_sequence):
+    given = weights(4)
+    options = {"direction": direction, "output_sequence": output_sequence}
+    found = computed("lstm", x=X, initial_h=H, initial_c=C, **given, **options)
+    sequence, h, c = slow_lstm(X if direction == "forward" else X[::-1], H, C, **given)
+    assert_all_close(found, (sequence if output_sequence else sequence[-1:], h, c))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("hard_sigmoid", "relu", "linear"), ("sigmoid", "scaled_tanh", "tanh")],
+)
+def test_lstm_with_peephole_and_clip(names):
+    given = weights(4) | {"peephole": random_array(3 * HIDDEN, seed=9), "clip": 0.3}
+    options = dict(
+        zip(("recurrent_activation", "cell_activation", "activation"), names, strict=True)
+    )
+    found = computed(
+        "lstm", x=X, initial_h=H, initial_c=C, output_sequence=True, **given, **options
+    )
+    assert_all_close(found, slow_lstm(X, H, C, **given, names=names))
+
+
+@pytest.mark.parametrize("output_sequence", [True, False])
+def test_bidirectional_lstm(output_sequence):
+    forward, back = weights(4), weights(4, seed=20)
+    found = computed(
+        "lstm",
+        x=X,
+        initial_h=np.concatenate([H, H + 1], axis=1),
+        initial_c=np.concatenate([C, C - 1], axis=1),
+        direction="bidirectional",
+        output_sequence=output_sequence,
+        **forward,
+        **{f"{name}_back": value for name, value in back.items()},
+    )
+    left, right = slow_lstm(X, H, C, **forward), slow_lstm(X[::-1], H + 1, C - 1, **back)
+    sequences = (left[0], right[0][::-1]) if output_sequence else (left[0][-1:], right[0][-1:])
+    expected = [sequences, *zip(left[1:], right[1:], strict=True)]
+    assert_all_close(found, [np.concatenate(pair, axis=-1) for pair in expected])
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_gru(direction, reset_after):
+    given, input_bias = weights(3), random_array(3 * HIDDEN, seed=9)
+    found = computed(
+        "gru",
+        x=X,
+        initial_h=H,
+        direction=direction,
+        output_sequence=True,
+        reset_after=reset_after,
+        input_bias=input_bias,
+        **given,
+    )
+    sigmoid, h, outputs = ACTIVATIONS["sigmoid"], H, []
+    w_r, w_o, w_z = np.split(given["weight_hh"], 3)
+    b_r, b_o, b_z = np.split(given["bias"], 3)
+    for step in X if direction == "forward" else X[::-1]:
+        p_r, p_o, p_z = np.split(step @ given["weight_ih"].T + input_bias, 3, axis=1)
+        r, z = sigmoid(p_r + h @ w_r.T + b_r), sigmoid(p_z + h @ w_z.T + b_z)
+        hidden = r * (h @ w_o.T + b_o) if reset_after else (r * h) @ w_o.T + b_o
+        h = (1 - z) * np.tanh(p_o + hidden) + z * h
+        outputs.append(h)
+    assert_all_close(found, (np.stack(outputs), h))
+
+
+def test_gru_before_ios18():
+    given = {"x": X, "initial_h": H, **weights(3)}
+    assert_all_close(computed("gru", 15, **given), computed("gru", 18, **given))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_rnn(activation):
+    given = weights(1)
+    found = computed("rnn", x=X, initial_h=H, output_sequence=True, activation=activation, **given)
+    h, outputs = H, []
+    for step in X:
+        h = step @ given["weight_ih"].T + h @ given["weight_hh"].T + given["bias"]
+        h = ACTIVATIONS[activation](h)
+        outputs.append(h)
+    assert_all_close(found, (np.stack(outputs), h))
+
+
+def test_a_symbolic_number_of_steps_keeps_shapes():
+    given = {"x": X, "initial_h": H, "initial_c": C, "output_sequence": True, **weights(4)}
+    symbolic, shapes = symbolic_shapes("lstm", {"x": (0,)}, **given)
+    assert symbolic
+    assert shapes == [(STEPS, BATCH, HIDDEN), (BATCH, HIDDEN), (BATCH, HIDDEN)]
