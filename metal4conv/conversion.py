@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def build(
     with staged(folder) as stage:
         work = stage.path("work")
         say("converting")
-        lowered = source.lower(request, work)
+        lowered = source.lower(replace(request, output_names=names), work)
         say("laying out")
         package, manifest = lay_out(
             stage.path(f"{name}.mlpackage"),

@@ -7,7 +7,7 @@ frames whose focal length is 100 to 200 pixels.
 import torch
 from torch import Tensor, nn
 
-CHANNELS = (12, 16, 24, 32)
+CHANNELS = (8, 16, 32, 48)
 NEAREST_METRES = 0.25
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.host_numbers import as_int
 from metal4conv.execute.table import Bools, Floats, Ints, Operator, Tensors
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import Constant
@@ -181,13 +182,13 @@ def constant_host(constant: Constant) -> np.ndarray:
 
 
 def host_to_dtype(value: np.ndarray, dtype: str) -> np.ndarray:
-    """A host array whose floats are rounded to a dtype, as the device would hold them."""
-    if not dtype.startswith("float") or dtype == "float64":
-        return value
-    held = np.dtype(DTYPES[dtype].numpy)
+    """A host array in a declared dtype: floats rounded as the device holds them, or cut off."""
     rounded = value.copy()
     flat = rounded.reshape(-1)
+    held = np.dtype(DTYPES[dtype].numpy) if dtype in ("float16", "float32") else None
     for index, item in enumerate(flat.tolist()):
-        if isinstance(item, float):
+        if isinstance(item, float) and held is not None:
             flat[index] = float(held.type(item))
+        elif isinstance(item, (float, torch.SymFloat)) and dtype.startswith(("int", "uint")):
+            flat[index] = as_int(item)
     return rounded

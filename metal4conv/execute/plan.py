@@ -93,13 +93,20 @@ class Step:
             values.update(zip(self.outputs, results, strict=True))
 
     def only_sizes(self, values: Values) -> bool:
-        """Whether all inputs are host arrays or small constants, as the host operation needs."""
+        """Whether the operation's data are host arrays and small constants.
+
+        Sizes as bounds, axes or shapes alone do not count: slicing a table by them is done on
+        tensors.
+        """
         if self.operation.type == "shape":
             return True
+        assert self.host is not None
+        kinds = parameters(self.host)
         found = False
         for argument in self.arguments:
+            is_data = kinds[argument.parameter][0] not in ("scalar", "tuple")
             for name in argument.names:
-                if name in self.host_constants:
+                if name in self.host_constants or not is_data:
                     continue
                 if not is_host(values[name]):
                     return False
@@ -127,11 +134,14 @@ class Step:
                 known[argument.parameter] = self.host_value(argument.names[0], values)
         results = self.host(**known)
         if isinstance(results, (tuple, list)):
-            return tuple(
-                host_to_dtype(item, dtype)
-                for item, dtype in zip(results, self.declared, strict=True)
-            )
-        return host_to_dtype(results, self.declared[0])
+            return tuple(map(self.settled_host, results, self.declared, self.dtypes))
+        return self.settled_host(results, self.declared[0], self.dtypes[0])
+
+    def settled_host(self, value: Any, declared: str, dtype: torch.dtype | None) -> Any:
+        """A host result in its declared dtype; a long one comes as a tensor."""
+        if isinstance(value, torch.Tensor):
+            return settled(value, dtype)
+        return host_to_dtype(value, declared)
 
     def run_on_tensors(self, values: Values) -> Any:
         """The operation on tensors; float16 arithmetic is done in float32 and rounded once."""
@@ -148,7 +158,7 @@ class Step:
         if not self.exact:
             known = {name: widened(value) for name, value in known.items()}
         results = self.function(**known)
-        if isinstance(results, (tuple, list)) and len(self.outputs) > 0:
+        if isinstance(results, tuple) or (isinstance(results, list) and len(self.outputs) > 1):
             return tuple(
                 settled(item, dtype) for item, dtype in zip(results, self.dtypes, strict=True)
             )
@@ -372,7 +382,11 @@ def bind(
         kind = kinds[parameter][0]
         sources = [visible.get(item) if isinstance(item, str) else item for item in given]
         constant = all(isinstance(item, Constant) for item in sources)
-        if kind in ("tensors", "list") or len(given) > 1:
+        if kind == "tuple" and constant and len(given) > 1:
+            fixed[parameter] = tuple(item.value.item() for item in sources)
+        elif kind == "tuple" and isinstance(sources[0], ConstantList):
+            fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
+        elif kind in ("tensors", "list") or len(given) > 1:
             if constant and kind != "list":
                 fixed[parameter] = [materialize(item) for item in sources]
             else:

@@ -26,7 +26,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.formula import formula
-from metal4conv.execute.marshal import HOST_ELEMENTS, NAME_OF_TORCH, TORCH_DTYPES, constant_tensor
+from metal4conv.execute.marshal import NAME_OF_TORCH, TORCH_DTYPES, constant_tensor
 from metal4conv.execute.plan import Plan, Step, Values, make_plan
 from metal4conv.execute.states import State
 from metal4conv.mil.program import (
@@ -48,6 +48,7 @@ class Symbols:
     environment: ShapeEnv
     sizes: Mapping[str, Any]  # torch.SymInt, or its multiple
     names: Mapping[sympy.Symbol, tuple[str, int]]
+    ranges: Mapping[sympy.Symbol, tuple[int, int]]
 
 
 def infer_types(
@@ -63,8 +64,8 @@ def infer_types(
     found: dict[str, TensorType] = {}
 
     def materialize(constant: Constant) -> torch.Tensor:
-        if constant.element_count <= HOST_ELEMENTS and constant.type.dtype != "string":
-            return constant_tensor(constant)
+        if constant.element_count == 1 and constant.type.dtype != "string":
+            return constant_tensor(constant)  # some operations look at such a value
         shape = tuple(int(size) for size in constant.type.shape)
         with mode:
             return torch.empty(shape, dtype=TORCH_DTYPES[constant.type.dtype])
@@ -100,6 +101,7 @@ def make_symbols(inputs: Mapping[str, TensorType], dimensions: Mapping[str, Dime
     )
     sizes: dict[str, Any] = {}
     names: dict[sympy.Symbol, tuple[str, int]] = {}
+    ranges: dict[sympy.Symbol, tuple[int, int]] = {}
     for index, name in enumerate(used):
         row = dimensions[name]
         step = row.step
@@ -117,8 +119,9 @@ def make_symbols(inputs: Mapping[str, TensorType], dimensions: Mapping[str, Dime
         )
         if isinstance(symbol, sympy.Symbol):
             names[symbol] = (name, step)
+            ranges[symbol] = (low, high)
         sizes[name] = size if step == 1 else step * size
-    return Symbols(environment, sizes, names)
+    return Symbols(environment, sizes, names, ranges)
 
 
 def hint_size(low: int, high: int, index: int) -> int:
@@ -170,9 +173,8 @@ def always_true(expression: sympy.Eq, symbols: Symbols) -> bool:
     for part in (0, 0.37, 0.73, 1):
         sizes = {}
         for symbol in free:
-            limits = symbols.environment.var_to_range.get(symbol)
-            low, high = (int(limits.lower), min(int(limits.upper), 4096)) if limits else (1, 64)
-            sizes[symbol] = low + int(part * (max(high, low) - low))
+            low, high = symbols.ranges.get(symbol, (1, 64))
+            sizes[symbol] = low + int(part * (min(high, low + 4096) - low))
         if expression.subs(sizes) != sympy.true:
             return False
     return True

@@ -68,6 +68,8 @@ class LoweringRequest:
     target: str = "iOS18"
     precision: str = "float16"
     io_precision: str | None = None
+    output_names: tuple[str, ...] = ()
+    """Names for the outputs in their order; the source's own when empty."""
 
     @property
     def io_dtype(self) -> str:
@@ -89,19 +91,37 @@ class Lowered:
 class ModelSource(Protocol):
     """An opened source model."""
 
-    framework: str
-    """`pytorch` or `tensorflow`."""
-    kind: str
-    """What it came in: `exported program`, `TorchScript`, `factory`, `SavedModel`, …"""
-    name: str
-    """The default name of the package."""
-    inputs: tuple[SourceInput, ...]
-    outputs: tuple[str, ...]
-    dimensions: Mapping[str, Dimension]
-    """Of all named sizes in `inputs`."""
-    files: tuple[Path, ...]
-    """All files that were read, in a stable order; an edit of one of them asks for a rebuild."""
-    findings: tuple[Finding, ...]
+    @property
+    def framework(self) -> str:
+        """`pytorch` or `tensorflow`."""
+
+    @property
+    def kind(self) -> str:
+        """What it came in: `exported program`, `TorchScript`, `factory`, `SavedModel`, …"""
+
+    @property
+    def name(self) -> str:
+        """The default name of the package."""
+
+    @property
+    def inputs(self) -> tuple[SourceInput, ...]:
+        """The inputs in their order."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs' names in their order."""
+
+    @property
+    def dimensions(self) -> Mapping[str, Dimension]:
+        """The sizes of all named dimensions in `inputs`."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that were read, in a stable order; an edit of one asks for a rebuild."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the user should know about the source."""
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The source framework's own outputs by name, in float32 arithmetic."""

@@ -103,7 +103,12 @@ class TensorFlowSource:
             types = tensor_types(toolkit, self.inputs, self.dimensions)
             program = program_from_graph(self.graph, types, target_version(request))
             return finish_program(
-                program, "tensorflow2", self.inputs, self.outputs, request, work_folder
+                program,
+                "tensorflow2",
+                self.inputs,
+                request.output_names or self.outputs,
+                request,
+                work_folder,
             )
 
     def describe(self) -> dict[str, object]:

@@ -67,7 +67,9 @@ def patterned_shape(generator: Generator, image: Image.Image) -> None:
             draw.ellipse((0, 0, size - 1, size - 1), fill=255)
             row, column = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
             facing = np.sqrt(np.maximum(1 - row**2 - column**2, 0))
-            shade = (0.25 + 0.85 * np.clip(0.7 * facing - 0.5 * row - 0.4 * column, 0, 1))[..., None]
+            shade = (0.25 + 0.85 * np.clip(0.7 * facing - 0.5 * row - 0.4 * column, 0, 1))[
+                ..., None
+            ]
         case 1:
             draw.rectangle((0, size // 4, size, size), fill=255)
         case _:

@@ -22,8 +22,8 @@ from training.scenes import scene
 FOLDER = Path(__file__).resolve().parents[1]
 SCENES, HEIGHT, WIDTH = 240, 192, 256
 HELD_OUT = range(100_000, 100_012)
-TEST_SCENE, TEST_HEIGHT, TEST_WIDTH = 200_002, 256, 384
-PATCH, BATCH, STEPS = 64, 16, 3000
+TEST_SCENE, TEST_HEIGHT, TEST_WIDTH = 200_006, 256, 384
+PATCH, BATCH, STEPS = 64, 16, 4000
 
 
 def tensor(picture: np.ndarray) -> Tensor:
@@ -42,14 +42,32 @@ def bicubic(color: Tensor) -> Tensor:
     return large.clamp(0, 1)
 
 
+def soften(picture: Tensor, sigma: float) -> Tensor:
+    """3×h×w out of focus: blurred by a Gaussian of `sigma` pixels."""
+    taps = torch.exp(-((torch.arange(9) - 4) ** 2) / (2 * sigma**2))
+    taps = (taps / taps.sum()).repeat(3, 1, 1, 1)
+    padded = functional.pad(picture[None], (4, 4, 4, 4), mode="replicate")
+    return functional.conv2d(
+        functional.conv2d(padded, taps, groups=3), taps.transpose(2, 3), groups=3
+    )[0]
+
+
 def patches(scenes: Tensor, generator: torch.Generator) -> Tensor:
-    """A batch of square cuts out of random scenes at even places, mirrored and turned at random."""
+    """A batch of square cuts out of random scenes, mirrored and turned, some of them soft or pale.
+
+    Without the soft ones the network sharpens what is out of focus.
+    """
     cuts = []
     for _ in range(BATCH):
         index = int(torch.randint(len(scenes), (), generator=generator))
-        top = 2 * int(torch.randint((HEIGHT - PATCH) // 2 + 1, (), generator=generator))
-        left = 2 * int(torch.randint((WIDTH - PATCH) // 2 + 1, (), generator=generator))
+        top = int(torch.randint(HEIGHT - PATCH + 1, (), generator=generator))
+        left = int(torch.randint(WIDTH - PATCH + 1, (), generator=generator))
         cut = scenes[index, :, top : top + PATCH, left : left + PATCH].float() / 255
+        soft, pale, share = torch.rand(3, generator=generator).tolist()
+        if soft < 0.35:
+            cut = soften(cut, 0.4 + 4 * soft)
+        if pale < 0.3:
+            cut = cut.mean((1, 2), keepdim=True).lerp(cut, share)
         turns = int(torch.randint(8, (), generator=generator))
         cut = torch.rot90(cut, turns % 4, (1, 2))
         cuts.append(cut.flip(2) if turns >= 4 else cut)
