@@ -33,8 +33,10 @@ def is_package(file: str) -> bool:
 
 def inspect_package(file: str) -> Report:
     """Interface, operations, weights and costs of a package."""
+    from metal4conv.layout.manifest import manifest_of
     from metal4conv.layout.statistics import program_statistics
     from metal4conv.mil.package import read_package
+    from metal4conv.mil.program import TensorType
 
     package = read_package(file)
     interface = package.interface()
@@ -45,7 +47,10 @@ def inspect_package(file: str) -> Report:
         "opset": package.function().opset,
         "specification_version": package.specification_version,
         "inputs": [{"name": item.name, "type": str(item.type)} for item in interface.inputs],
-        "outputs": [{"name": item.name, "type": str(item.type)} for item in interface.outputs],
+        "outputs": [
+            {"name": item.name, "type": str(TensorType(item.coreml.dtype, item.coreml.shape))}
+            for item in manifest_of(package).outputs
+        ],
         "states": [{"name": item.name, "type": str(item.type)} for item in interface.states],
         "dimensions": {name: str(row) for name, row in interface.dimensions.items()},
         **program_statistics(package),

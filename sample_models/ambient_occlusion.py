@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 CHANNELS = (8, 16, 32, 48)
-NEAREST_METRES = 0.25
+RADIUS = 0.6  # metres within which occluders count
+NEAREST, FURTHEST = 0.25, 25.0
+NEIGHBOURHOODS = (5, 11, 23)  # pixels
 
 
 def pair(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -21,13 +23,18 @@ def pair(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def neighbourhood_mean(values: Tensor, size: int) -> Tensor:
+    """The mean over `size`×`size` pixels around each pixel."""
+    return nn.functional.avg_pool2d(values, size, 1, size // 2, count_include_pad=False)
+
+
 class AmbientOcclusion(nn.Module):
     """Three strided convolutions down, three nearest neighbour upsamplings back."""
 
     def __init__(self, channels: tuple[int, int, int, int] = CHANNELS) -> None:
         super().__init__()
         first, second, third, last = channels
-        self.down_1 = pair(4, first)
+        self.down_1 = pair(4 + len(NEIGHBOURHOODS), first)
         self.down_2 = pair(first, second, stride=2)
         self.down_4 = pair(second, third, stride=2)
         self.down_8 = pair(third, last, stride=2)
@@ -45,9 +52,13 @@ class AmbientOcclusion(nn.Module):
         are in view space, x right, y up, z towards the camera, and zero where there is no surface.
         Occlusion is 0 in the open and 1 where nothing of the sky is seen.
         """
-        # a plane's reciprocal depth is linear in x and y, and nothing becomes large in float16
-        nearness = 1.0 / torch.clamp(depth, min=NEAREST_METRES)
-        down_1 = self.down_1(torch.cat([nearness, normals], dim=1))
+        depth = torch.clamp(depth, NEAREST, FURTHEST)
+        # how far a pixel lies behind its neighbourhoods, in radii: centimetres matter, metres do not
+        behind = [
+            torch.clamp((depth - neighbourhood_mean(depth, size)) / RADIUS, -1.0, 1.0)
+            for size in NEIGHBOURHOODS
+        ]
+        down_1 = self.down_1(torch.cat([1.0 / depth, normals, *behind], dim=1))
         down_2 = self.down_2(down_1)
         down_4 = self.down_4(down_2)
         found = self.up_8(self.down_8(down_4))

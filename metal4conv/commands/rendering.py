@@ -55,12 +55,19 @@ def show_layout(report: Report, console: Console) -> None:
     dynamic = layout["requires_input_dimensions"]
     estimated = layout["intermediates"]["estimated_bytes"]
     rows: list[tuple[str, object]] = [
-        ("dimensions", ", ".join(f"{k}={size_text(v)}" for k, v in layout["dimensions"].items())),
+        ("dimensions", dimensions_text(layout)),
         ("set input dimensions at", ", ".join(map(str, dynamic)) or "none"),
         ("max buffer bind count", layout["max_buffer_bind_count"]),
         ("intermediates heap, estimated", bytes_text(estimated)),
     ]
     console.print(table(("", ""), rows))
+
+
+def dimensions_text(layout: Json) -> str:
+    """The dimensions with the numbers that they were given, else with their ranges."""
+    sizes = layout["sizes"]
+    rows = layout["dimensions"].items()
+    return ", ".join(f"{k}={sizes[k] if k in sizes else size_text(v)}" for k, v in rows) or "none"
 
 
 def bytes_text(size: int | str | None) -> str:
@@ -90,7 +97,8 @@ def show_verdict(report: Report, console: Console) -> None:
     if rows:
         console.print(table(titles, rows))
         for row in data["outputs"]:
-            console.print(f"tolerance of {row['name']}: {row['tolerance']}", markup=False)
+            line = f"tolerance of {row['name']}: {row['tolerance']}"
+            console.print(line, markup=False, soft_wrap=True)
     sizes = [case_text(row) for row in data["cases"]]
     console.print(f"cases: {'; '.join(sizes)}", markup=False, soft_wrap=True)
     ran = data["ran"]

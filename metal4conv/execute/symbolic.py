@@ -6,6 +6,7 @@ with a step of 8 it stands for an eighth of the size, so that divisibility is kn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,10 @@ from metal4conv.mil.program import (
 )
 
 UNBOUNDED = 2**31 - 1
+FROZEN_HINT = (
+    "its sizes were fixed when the model was converted; convert the source model again with these "
+    "dimensions, or give them as numbers"
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,20 @@ def infer_types(
                 pass
         except GuardOnDataDependentSymNode as error:
             raise UnsupportedModel(f"a size depends on the data: {error}") from error
+        except UnsupportedModel as error:
+            raise with_names(error, symbols) from error
     return {**inputs, **found}
+
+
+def with_names(error: UnsupportedModel, symbols: Symbols) -> UnsupportedModel:
+    """The error with the dimensions' names in place of torch's symbols."""
+    message = error.message
+    for symbol, (name, step) in symbols.names.items():
+        shown = name if step == 1 else f"({name}//{step})"
+        message = re.sub(rf"\b{symbol}\b", shown, message)
+    if message == error.message:
+        return error
+    return UnsupportedModel(message, where=error.where, hint=error.hint or FROZEN_HINT)
 
 
 def make_symbols(inputs: Mapping[str, TensorType], dimensions: Mapping[str, Dimension]) -> Symbols:
@@ -161,8 +179,7 @@ def check_guards(step: Step, symbols: Symbols, seen: int) -> int:
         if isinstance(guard.expr, sympy.Eq) and not always_true(guard.expr, symbols):
             raise UnsupportedModel(
                 f"operation {step.operation} works only if {equality(guard.expr, symbols)}",
-                hint="its sizes were fixed when the model was converted; convert the source model "
-                "again with these dimensions, or give them as numbers",
+                hint=FROZEN_HINT,
             )
     return len(guards)
 
