@@ -262,8 +262,8 @@ def enumerate_shapes(
         if not all(lists):
             ranged = ", ".join(name for name in named if not dimensions[name].values)
             raise UsageError(
-                f'input "{item.name}" has enumerated sizes and the range of {ranged}; Core ML takes '
-                "either for one input",
+                f'input "{item.name}" has enumerated sizes and the range of {ranged}; Core ML '
+                "takes either for one input",
                 where="--dim",
                 hint=f"give {ranged} as a list of sizes, or as a number",
             )
@@ -337,8 +337,8 @@ def check_shapes(cases: Sequence[GoldenCase], manifest: LayoutManifest) -> None:
             if tensor.coreml.shape != found:
                 sizes = ", ".join(f"{key}={value}" for key, value in case.dimensions.items())
                 raise UnsupportedModel(
-                    f'output "{tensor.name}" has the shape {tensor.coreml.shape} in the package, but '
-                    f"{found} in the source model, with {sizes or 'fixed sizes'}",
+                    f'output "{tensor.name}" has the shape {tensor.coreml.shape} in the package, '
+                    f"but {found} in the source model, with {sizes or 'fixed sizes'}",
                     hint="a size was fixed when the model was traced; export it with dynamic sizes",
                 )
 

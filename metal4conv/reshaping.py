@@ -213,9 +213,9 @@ def sizes_of(case: GoldenCase, interface: Interface) -> dict[str, int] | None:
             if isinstance(wanted, int):
                 if found != wanted:
                     return None
-            elif sizes.setdefault(wanted, found) != found:
-                return None
-            elif not interface.dimensions[wanted].allows(found):
+                continue
+            allowed = interface.dimensions[wanted].allows(found)
+            if not allowed or sizes.setdefault(wanted, found) != found:
                 return None
     return sizes
 

@@ -48,7 +48,8 @@ class Executor:
     ) -> dict[str, np.ndarray]:
         """The outputs by name, with the dtypes that the package declares; rank 0 comes as `(1,)`.
 
-        `state` is read and filled in place. `UsageError` for inputs that do not fit the declaration.
+        `state` is read and filled in place. `UsageError` for inputs that do not fit the
+        declaration.
         """
         with torch.inference_mode():
             arguments, states = self.bind(inputs, state)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.host_numbers import as_int
@@ -167,7 +168,7 @@ def tensor_from_array(array: np.ndarray, dtype: str) -> torch.Tensor:
     if array.size == 0 or array.dtype == object:
         return torch.empty(array.shape, dtype=wanted)
     # DLPack, since from_numpy warns about read-only arrays; nobody here writes into a constant
-    tensor = torch.from_dlpack(np.ascontiguousarray(array).reshape(array.shape))
+    tensor = from_dlpack(np.ascontiguousarray(array).reshape(array.shape))
     return tensor if tensor.dtype == wanted else tensor.view(wanted)
 
 

@@ -1,4 +1,4 @@
-"""A block of a program, prepared to run: functions looked up, constants converted, lifetimes known."""
+"""A block of a program, prepared to run: functions found, constants converted, lifetimes known."""
 
 from __future__ import annotations
 
@@ -262,8 +262,7 @@ def explained(error: Exception, operation: Operation) -> Exception:
         return error
     if isinstance(error, (RuntimeError, ValueError, IndexError, TypeError)):
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        made = UnsupportedModel(f"operation {operation} failed: {first}")
-        return made
+        return UnsupportedModel(f"operation {operation} failed: {first}")
     error.add_note(note)
     return error
 
@@ -381,14 +380,15 @@ def bind(
             )
         kind = kinds[parameter][0]
         sources = [visible.get(item) if isinstance(item, str) else item for item in given]
-        constant = all(isinstance(item, Constant) for item in sources)
+        constants = [item for item in sources if isinstance(item, Constant)]
+        constant = len(constants) == len(sources)
         if kind == "tuple" and constant and len(given) > 1:
-            fixed[parameter] = tuple(item.value.item() for item in sources)
+            fixed[parameter] = tuple(item.value.item() for item in constants)
         elif kind == "tuple" and isinstance(sources[0], ConstantList):
             fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
         elif kind in ("tensors", "list") or len(given) > 1:
             if constant and kind != "list":
-                fixed[parameter] = [materialize(item) for item in sources]
+                fixed[parameter] = [materialize(item) for item in constants]
             else:
                 names = tuple(item for item in given if isinstance(item, str))
                 if len(names) != len(given):
@@ -458,8 +458,5 @@ def as_numpy(value: Any, dtype: str) -> np.ndarray:
     from metal4conv.mil.dtypes import DTYPES
 
     held = np.dtype(DTYPES[dtype].numpy)
-    if isinstance(value, torch.Tensor):
-        array = value.detach().cpu().numpy()
-    else:
-        array = to_host(value)
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else to_host(value)
     return np.ascontiguousarray(array.astype(held, copy=False))

@@ -61,8 +61,8 @@ def infer_types(
 ) -> dict[str, TensorType]:
     """The types of all tensors of a function for inputs with these shapes.
 
-    Sizes that depend on named dimensions come as formulas over their names. `UnsupportedModel` names
-    the operation that would fix a dimension to one size.
+    Sizes that depend on named dimensions come as formulas over their names. `UnsupportedModel`
+    names the operation that would fix a dimension to one size.
     """
     symbols = make_symbols(inputs, dimensions)
     mode = FakeTensorMode(shape_env=symbols.environment, allow_non_fake_inputs=True)

@@ -12,10 +12,10 @@ The annotations say how arguments are handed over:
 | `list[Any]` | the values of a tuple parameter as they are |
 | `Any` | the value as it is: a list of MIL, a state, a host array |
 
-`@MIL_OPS("add")` marks arithmetic: its float16 tensors come as float32, and the result is rounded once
-to the declared dtype. `@EXACT_OPS("reshape")` marks operations that only move or choose elements, or
-whose results every dtype holds exactly: they run on tensors as they are. `HOST_OPS` are the same
-operations on small arrays of sizes, kept in numpy (see `host.py`).
+`@MIL_OPS("add")` marks arithmetic: its float16 tensors come as float32, and the result is rounded
+once to the declared dtype. `@EXACT_OPS("reshape")` marks operations that only move or choose
+elements, or whose results every dtype holds exactly: they run on tensors as they are. `HOST_OPS`
+are the same operations on small arrays of sizes, kept in numpy (see `host.py`).
 """
 
 from __future__ import annotations

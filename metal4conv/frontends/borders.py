@@ -26,8 +26,10 @@ def set_borders(
 
     Program before and after, for a float16 border:
 
-        main(x: fp32, mask: bool)  -> y = mul(x, mask)                                     -> y: fp32
-        main(x: fp16, mask: int32) -> y = cast(mul(cast(x, fp32), cast(mask, bool)), fp16) -> y: fp16
+        main(x: fp32, mask: bool) {   y: fp32 = select(mask, x, 0)   }
+        main(x: fp16, mask: int32) {
+            inner = select(cast(mask, bool), cast(x, fp32), 0);   y: fp16 = cast(inner, fp16)
+        }
 
     (Any: a coremltools Function.)
     """
@@ -87,8 +89,8 @@ def input_finding(name: str, found: str, cast: str) -> Finding:
     return Finding(
         "info",
         f"{found}-input-cast",
-        f'input "{name}" is {found} in the source; a Metal tensor cannot hold that, so the package '
-        f"takes {cast} and casts inside",
+        f'input "{name}" is {found} in the source; a Metal tensor cannot hold that, so the '
+        f"package takes {cast} and casts inside",
         where=name,
     )
 
@@ -106,7 +108,7 @@ def set_outputs(function: Any, names: Sequence[str] | None, float_dtype: str) ->
     if len(set(wanted_names)) != len(wanted_names):
         raise UsageError(f"outputs have equal names: {', '.join(wanted_names)}", where="--output")
     findings: list[Finding] = []
-    results = []
+    results: list[Any] = []
     taken = set(function.inputs)
     with function:
         for var, name in zip(found, wanted_names, strict=True):
@@ -160,7 +162,7 @@ def output_finding(name: str, found: str, cast: str) -> Finding:
     return Finding(
         "info",
         f"{found}-output-cast",
-        f'output "{name}" is {found} in the source; a Metal tensor cannot hold that, so the package '
-        f"gives {cast}",
+        f'output "{name}" is {found} in the source; a Metal tensor cannot hold that, so the '
+        f"package gives {cast}",
         where=name,
     )

@@ -40,8 +40,8 @@ def rebuild_package(
         )
     if len(package.program.functions) != 1:
         raise UnsupportedModel(
-            f"{package.path} has {len(package.program.functions)} functions; only packages with one "
-            "can be reshaped"
+            f"{package.path} has {len(package.program.functions)} functions; only packages "
+            "with one can be reshaped"
         )
     toolkit = coremltools_with("none")
     request = LoweringRequest(target)
@@ -94,7 +94,7 @@ def load_program(package: Package, inputs: Sequence[SourceInput], types: Sequenc
 
 
 def forget_shapes(block: Any) -> None:
-    """Makes all sizes of an operation's outputs unknown; they are inferred again. (Any: protobuf.)"""
+    """Makes all sizes of operations' outputs unknown; they are inferred again. (Any: protobuf.)"""
     for operation in block.operations:
         if operation.type == "const" or operation.type.startswith("constexpr_"):
             continue

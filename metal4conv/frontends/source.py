@@ -199,7 +199,8 @@ def source_kind(text: str) -> str:
         case ".safetensors":
             raise UsageError(
                 f"{text} holds weights without a model",
-                hint=f"name the model's factory: metal4conv convert file.py:factory --weights {text}",
+                hint="name the model's factory: "
+                f"metal4conv convert file.py:factory --weights {text}",
             )
         case ".py":
             raise UsageError(
@@ -263,8 +264,8 @@ def torch_file_kind(path: Path) -> str:
         return "torchscript"
     if "data.pkl" in members:
         raise UntrustedFile(
-            f"{path} is a pickle (a state dict, or a whole module saved by torch.save), not a model "
-            "that can be converted by itself",
+            f"{path} is a pickle (a state dict, or a whole module saved by torch.save), not a "
+            "model that can be converted by itself",
             hint="for a state dict name the model's factory and pass this file as --weights; "
             f"for a module: {PICKLE_HINT}",
         )

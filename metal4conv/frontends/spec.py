@@ -1,4 +1,4 @@
-"""What the user says about inputs and sizes: `-i x:1x3xhxw:float16` and `--dim h=64..2160/8@720`."""
+"""What the user says of inputs and sizes: `-i x:1x3xhxw:float16` and `--dim h=64..2160/8@720`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from metal4conv.frontends.tensorflow_graph import (
 )
 from metal4conv.frontends.tensorflow_model import TensorFlowModel
 from metal4conv.frontends.tensorflow_runtime import first_line, load_tensorflow
-from metal4conv.frontends.toolkit import coremltools_with, quiet
+from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
 from metal4conv.mil.program import Dimension
 from metal4conv.report import Finding
 
@@ -99,7 +99,7 @@ class TensorFlowSource:
                 where=[f"{item.name}: {item.place}" for item in missing],
                 hint="replace them in the model, or move them out of it into the app",
             )
-        with quiet(), conversion_errors(self.dimensions):
+        with quiet(), without_bars(), conversion_errors(self.dimensions):
             types = tensor_types(toolkit, self.inputs, self.dimensions)
             program = program_from_graph(self.graph, types, target_version(request))
             return finish_program(
@@ -117,7 +117,7 @@ class TensorFlowSource:
             "operations": self.graph.operation_counts(),
             "parameters": self.model.parameters,
             "unsupported": [
-                {"operation": item.name, "place": item.place}
+                {"operation": item.name, "where": item.place}
                 for item in self.graph.missing_operations()
             ],
         }

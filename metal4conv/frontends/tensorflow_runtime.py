@@ -15,7 +15,7 @@ from metal4conv.errors import DamagedFile, Metal4ConvError, MissingDependency, U
 from metal4conv.frontends.toolkit import quiet
 from metal4conv.lazy import require
 
-QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", "TQDM_DISABLE": "1"}
+QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
 """Read once, when TensorFlow and tqdm (which coremltools draws its bars with) are loaded."""
 
 FIRST_LINE_CHARACTERS = 300

@@ -70,7 +70,7 @@ def enable_tensorflow() -> None:
     if deps._HAS_TF_2:
         return
     with quiet():
-        deps._HAS_TF = deps._HAS_TF_2 = True
+        vars(deps).update(_HAS_TF=True, _HAS_TF_2=True)
         for name in ("tensorflow", "tensorflow2"):
             part = importlib.import_module(f"coremltools.converters.mil.frontend.{name}")
             importlib.reload(part)

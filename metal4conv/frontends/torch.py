@@ -255,7 +255,7 @@ def open_torchscript(path: Path, options: SourceOptions) -> ScriptSource:
     check_archive(path)
     try:
         with quiet():
-            module = torch.jit.load(str(path), map_location="cpu").eval()
+            module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises whatever its many readers do
         raise DamagedFile(
             f"{path} cannot be read as TorchScript: {first_line(error)}",

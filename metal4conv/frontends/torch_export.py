@@ -30,7 +30,8 @@ LARGEST = 2**31 - 1
 
 def prepare_program(program: ExportedProgram) -> ExportedProgram:
     """The program in core operations (the training dialect is lowered too)."""
-    return program.run_decompositions({})
+    lowered: ExportedProgram = program.run_decompositions({})
+    return lowered
 
 
 def declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:

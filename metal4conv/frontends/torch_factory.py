@@ -144,6 +144,8 @@ def imported_files(code: ModuleType, before: set[str]) -> tuple[Path, ...]:
         if name == "__main__" or not file or not file.endswith(".py"):
             continue
         path = Path(file).resolve()
+        if not path.is_file():
+            continue  # torch.classes and its kin have made-up file names
         is_new = name not in before or path.is_relative_to(folder)
         if is_new and not is_installed_file(path):
             found.add(path)
@@ -192,7 +194,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            tensors: dict[str, torch.Tensor] = load_file(path)
+            return tensors
         except (SafetensorError, OSError) as error:
             raise DamagedFile(f"{path} is damaged or truncated: {error}") from error
     try:

@@ -29,7 +29,7 @@ def torch_operations() -> Any:
     coremltools_with("pytorch")
     from coremltools.converters.mil.frontend.torch.ops import _TORCH_OPS_REGISTRY
 
-    if "alias" not in _TORCH_OPS_REGISTRY:
+    if _TORCH_OPS_REGISTRY.get_func("alias") is None:
         register_missing()
     return _TORCH_OPS_REGISTRY
 
@@ -40,7 +40,7 @@ def register_missing() -> None:
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
     from coremltools.converters.mil.mil import Builder
 
-    @register_torch_op
+    @register_torch_op  # type: ignore[untyped-decorator]  # coremltools carries no types
     def alias(context: Any, node: Any) -> None:
         """Another name for the same tensor."""
         (x, *_) = _get_inputs(context, node)
@@ -57,7 +57,7 @@ def unsupported_in_graph(program: ExportedProgram) -> list[UnsupportedOperation]
         if node.op != "call_function":
             continue
         kind = kind_of(node.target)
-        if sanitize_op_kind(kind) not in known:
+        if known.get_func(sanitize_op_kind(kind)) is None:
             place = model_line(node.meta.get("stack_trace") or "") or f"node {node.name}"
             found.append(UnsupportedOperation(kind, place))
     return found
@@ -90,7 +90,7 @@ def unsupported_in_script(module: Any) -> list[UnsupportedOperation]:
     return [
         UnsupportedOperation(node.kind(), script_line(node))
         for node in all_nodes(module.inlined_graph)
-        if node.kind() not in STRUCTURE and sanitize_op_kind(node.kind()) not in known
+        if node.kind() not in STRUCTURE and known.get_func(sanitize_op_kind(node.kind())) is None
     ]
 
 

@@ -185,7 +185,7 @@ def find_model_file(path: Path) -> Path:
     manifest_file = path / "Manifest.json"
     try:
         manifest = json.loads(manifest_file.read_text("utf-8"))
-        root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+        root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
         model_file = path / "Data" / root
     except FileNotFoundError:
         raise DamagedFile(

@@ -1,0 +1,53 @@
+"""Helpers of all tests: running a command in this process, the samples, and a tiny network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from metal4conv import cli
+
+SAMPLES = Path(__file__).parents[1] / "sample_models"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def metal4conv(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs a command line in this process."""
+
+    def run(*arguments: object) -> Done:
+        capfd.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        found = capfd.readouterr()
+        return Done(code, found.out, found.err)
+
+    return run
+
+
+def tree_hash(folder: Path) -> str:
+    """A hash of all files below a folder, by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def sample(name: str) -> list[str]:
+    """The arguments of `convert` for a sample, without its sizes."""
+    if name == "animation_blend":
+        return [str(SAMPLES / name)]
+    weights = ["--weights", str(SAMPLES / f"{name}.safetensors")]
+    return [f"{SAMPLES / name}.py:{name}", *weights]
