@@ -65,6 +65,7 @@ def run(args: list[str] | None = None) -> int:
     """The exit code of a command line; errors are printed, a bug keeps its traceback."""
     # an interrupt must also reach long calls into native code of a framework
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         result: Any = cli.main(args, standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -82,6 +83,11 @@ def run(args: list[str] | None = None) -> int:
     except Exception as error:
         return report_error(error)
     return code
+
+
+def terminate(number: int, frame: object) -> NoReturn:
+    """Ends the program as a signal would, but cleans up on the way out."""
+    raise SystemExit(128 + number)
 
 
 def report_error(error: Exception) -> int:

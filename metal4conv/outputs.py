@@ -5,6 +5,7 @@ An output whose content did not change keeps its time stamp, and a failure leave
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import shutil
@@ -84,9 +85,7 @@ def staged(target: Path) -> Iterator[Stage]:
 
 def concerns(error: OSError, target: Path) -> bool:
     """Whether an error comes from writing to `target`: no space left, or a file within it."""
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
     named = error.filename
     return isinstance(named, (str, os.PathLike)) and Path(named).is_relative_to(target)

@@ -22,6 +22,7 @@ from metal4conv.frontends.rebuild import rebuild_package
 from metal4conv.frontends.source import SourceInput, parse_options
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.layout.document import LayoutManifest
+from metal4conv.layout.statistics import constants_of
 from metal4conv.mil.package import LAYOUT_KEY, Interface, Package, read_package
 from metal4conv.mil.program import Dimension, Shape, TensorType
 from metal4conv.outputs import depfile_text, staged, write_file
@@ -152,6 +153,10 @@ def check_program(
     package: Package, inputs: Iterable[SourceInput], dimensions: Mapping[str, Dimension]
 ) -> None:
     """`UnsupportedModel` that names the operation which forbids the new sizes."""
+    for operation in package.function().block.walk():
+        for constant in constants_of(operation):
+            if constant.file is not None:
+                _ = constant.value  # mapped, not read: a damaged weight file is named here
     infer_types(package.function(), {item.name: item.type for item in inputs}, dimensions)
 
 

@@ -1,6 +1,6 @@
-"""Ambient occlusion: how much of the sky every pixel sees, from the depth and normals of a frame.
+"""Ambient occlusion: how dark corners and crevices are, from the depth and normals of a frame.
 
-A small U-Net. It is trained on distances up to some 15 m, on occluders within 0.6 m, and for
+A small U-Net. It is trained on distances up to some 25 m, on occluders within 0.6 m, and for
 frames whose focal length is 100 to 200 pixels.
 """
 
@@ -50,10 +50,11 @@ class AmbientOcclusion(nn.Module):
 
         Depth is the distance along the view axis in metres; what has no surface has 60. Normals
         are in view space, x right, y up, z towards the camera, and zero where there is no surface.
-        Occlusion is 0 in the open and 1 where nothing of the sky is seen.
+        Occlusion is the share of the light from above a surface that is kept off: 0 in the open,
+        up to 1. The nearer an occluder, the more it counts, from 1 where it touches to 0 at RADIUS.
         """
         depth = torch.clamp(depth, NEAREST, FURTHEST)
-        # how far a pixel lies behind its neighbourhoods, in radii: centimetres matter, metres do not
+        # how far a pixel lies behind its neighbourhoods, in radii: centimetres count, metres do not
         behind = [
             torch.clamp((depth - neighbourhood_mean(depth, size)) / RADIUS, -1.0, 1.0)
             for size in NEIGHBOURHOODS

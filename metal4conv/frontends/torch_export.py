@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -132,16 +132,33 @@ def export_module(
     torch.export says when the network cannot vary one of them, and at which line.
     """
     examples = [example_tensor(spec, options) for spec in specs]
-    symbols = {name: row for name, row in options.dimensions.items() if isinstance(row, Dimension)}
-    dynamic, wanted = dynamic_shapes(specs, symbols)
     arguments = dict(zip((spec.name for spec in specs), examples, strict=True))
-    try:
+    ranges = {name: row for name, row in options.dimensions.items() if isinstance(row, Dimension)}
+
+    def export(varied: Mapping[str, Dimension]) -> ExportedProgram:
+        dynamic = dynamic_shapes(specs, varied)
+        shapes = dynamic if any(dynamic.values()) else None
         with quiet():
-            return torch.export.export(
-                module, (), arguments, dynamic_shapes=dynamic if wanted else None, strict=False
-            )
+            return torch.export.export(module, (), arguments, dynamic_shapes=shapes, strict=False)
+
+    try:
+        return export(ranges)
     except Exception as error:  # torch.export raises many kinds, and so does the user's forward
-        raise export_error(error, wanted) from error
+        frozen = [name for name, row in ranges.items() if not succeeds(export, {name: row})]
+        if frozen and succeeds(export, {}):
+            raise frozen_error(error, frozen, ranges) from error
+        raise export_error(error, ranges) from error
+
+
+def succeeds(
+    export: Callable[[Mapping[str, Dimension]], object], varied: Mapping[str, Dimension]
+) -> bool:
+    """Whether the module can be exported when only these dimensions vary."""
+    try:
+        export(varied)
+    except Exception:  # whatever it is, it was not there with other dimensions
+        return False
+    return True
 
 
 def forward_parameters(module: torch.nn.Module) -> tuple[list[str], list[str]]:
@@ -243,21 +260,18 @@ def example_size(row: Dimension) -> int:
 
 def dynamic_shapes(
     specs: Sequence[InputSpec], dimensions: Mapping[str, Dimension]
-) -> tuple[dict[str, dict[int, Any]], dict[str, str]]:
-    """torch.export's description of the dynamic sizes, and our names by its symbols' names."""
+) -> dict[str, dict[int, Any]]:
+    """torch.export's description of the dynamic sizes, by input and axis."""
     symbols: dict[str, Any] = {}
-    wanted: dict[str, str] = {}
     for name, row in dimensions.items():
         step = row.step
         low = max(1, row.minimum // step)
         high = None if row.maximum is None else row.maximum // step
         if high is not None and high <= 1:
             continue
-        label = name if step == 1 else f"{name}_steps"
-        symbol = torch.export.Dim(label, min=low, max=high)
+        symbol = torch.export.Dim(name if step == 1 else f"{name}_steps", min=low, max=high)
         symbols[name] = symbol if step == 1 else step * symbol
-        wanted[label] = name
-    shapes = {
+    return {
         spec.name: {
             axis: symbols[size]
             for axis, size in enumerate(spec.shape or ())
@@ -265,29 +279,41 @@ def dynamic_shapes(
         }
         for spec in specs
     }
-    return shapes, wanted if any(shapes.values()) else {}
 
 
-def export_error(error: Exception, wanted: Mapping[str, str]) -> Exception:
-    """torch.export's error in our words: which dimension the network cannot vary, and where."""
-    text = str(error)
-    frozen = [
-        (name, match[1] if (match := re.search(rf"\b{re.escape(label)}\b\D*(\d+)", text)) else None)
-        for label, name in wanted.items()
-        if re.search(rf"\b{re.escape(label)}\b", text)
+def frozen_error(
+    error: Exception, names: Sequence[str], ranges: Mapping[str, Dimension]
+) -> UnsupportedModel:
+    """Which dimensions the network cannot vary, what it is tied to, and where."""
+    listed = ", ".join(f'"{name}"' for name in names)
+    subject = "the dimension" if len(names) == 1 else "the dimensions"
+    reasons = [
+        line.strip(" -")
+        for line in str(error).splitlines()
+        if re.search(r"specialized|constant|Eq\(|invalid for|must match|suggested", line)
     ]
-    if frozen:
-        name, size = frozen[0]
-        return UnsupportedModel(
-            f'the network cannot vary the dimension "{name}"'
-            + (f": it only works with size {size}" if size else ""),
-            where=[line.strip() for line in text.splitlines() if name in line or "Eq(" in line][:4],
-            hint=f"give {name} as a number, or change the model so that it reads the size from its "
-            "input",
-        )
-    first = (text.strip().splitlines() or [type(error).__name__])[0]
+    sizes = ", ".join(f"{name}={example_size(ranges[name])}" for name in names)
+    where = [place for place in (user_frame(error), *reasons[:3]) if place]
     return UnsupportedModel(
-        f"the model cannot be exported: {type(error).__name__}: {first}", where=user_frame(error)
+        f"the network cannot vary {subject} {listed}: it works with {sizes} only, or with some sizes",
+        where=where,
+        hint="give a number, or a step that the network needs (64..256/8), or change the model so "
+        "that it reads the size from its input",
+    )
+
+
+def export_error(error: Exception, ranges: Mapping[str, Dimension]) -> UnsupportedModel:
+    """torch.export's error in our words, with the line of the model's code."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    sizes = ", ".join(f"{name}={example_size(row)}" for name, row in ranges.items())
+    return UnsupportedModel(
+        f"the model cannot be exported{f' with {sizes}' if sizes else ''}: "
+        f"{type(error).__name__}: {first}",
+        where=user_frame(error),
+        hint="the default of a dimension must be a size that the model takes: --dim "
+        f"{next(iter(ranges))}=64..512@256"
+        if sizes
+        else None,
     )
 
 
