@@ -15,6 +15,7 @@ from metal4conv.cli import COMMANDS, cli
 from metal4conv.errors import EXIT_CODES
 
 README = Path(__file__).parents[1] / "README.md"
+EXAMPLES = Path(__file__).parent / "examples"
 
 
 def help_pages() -> str:
@@ -61,7 +62,23 @@ def family_of(name: str, function: object) -> str:
     return found.replace("_", " ") if module.startswith("metal4conv.execute.") else "elementwise"
 
 
-PARTS = {"help": help_pages, "exit codes": exit_codes, "operations": operations}
+def makefile() -> str:
+    """The example Makefile, which a test runs."""
+    return f"```make\n{(EXAMPLES / 'Makefile').read_text('utf-8')}```"
+
+
+def ninja() -> str:
+    """Its ninja twin."""
+    return f"```ninja\n{(EXAMPLES / 'build.ninja').read_text('utf-8')}```"
+
+
+PARTS = {
+    "makefile": makefile,
+    "ninja": ninja,
+    "help": help_pages,
+    "exit codes": exit_codes,
+    "operations": operations,
+}
 
 
 def generated(text: str) -> str:

@@ -287,16 +287,15 @@ def frozen_error(
     """Which dimensions the network cannot vary, what it is tied to, and where."""
     listed = ", ".join(f'"{name}"' for name in names)
     subject = "the dimension" if len(names) == 1 else "the dimensions"
-    reasons = [
-        line.strip(" -")
-        for line in str(error).splitlines()
-        if re.search(r"specialized|constant|Eq\(|invalid for|must match|suggested", line)
-    ]
     sizes = ", ".join(f"{name}={example_size(ranges[name])}" for name in names)
-    where = [place for place in (user_frame(error), *reasons[:3]) if place]
+    is_constant = re.search(r"specialized it to be a constant", str(error)) is not None
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UnsupportedModel(
-        f"the network cannot vary {subject} {listed}: it works with {sizes} only, or with some sizes",
-        where=where,
+        f"the network cannot vary {subject} {listed}: "
+        + (
+            f"it works only with {sizes}" if is_constant else f"it works with {sizes}, but {reason}"
+        ),
+        where=user_frame(error),
         hint="give a number, or a step that the network needs (64..256/8), or change the model so "
         "that it reads the size from its input",
     )
