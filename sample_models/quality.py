@@ -9,6 +9,8 @@ import importlib
 import os
 import sys
 
+from training.metrics import psnr as psnr
+
 SAMPLES = {
     "upscaler": "PSNR in dB on 12 held-out scenes and on the test image, beside bicubic",
     "ambient_occlusion": "PSNR in dB and mean error on 8 held-out frames, beside the usual formula",
@@ -22,6 +24,16 @@ def quality(name: str) -> dict[str, float]:
     module = importlib.import_module(f"training.{name}")
     figures: dict[str, float] = module.quality()
     return figures
+
+
+def upscaler_quality() -> dict[str, float]:
+    """PSNR on held-out scenes and on the test image, and bicubic interpolation's."""
+    return quality("upscaler")
+
+
+def ambient_occlusion_quality() -> dict[str, float]:
+    """PSNR and mean error on held-out frames and on the test frame, and the baselines'."""
+    return quality("ambient_occlusion")
 
 
 def main(names: list[str]) -> None:

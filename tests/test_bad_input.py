@@ -1,4 +1,4 @@
-"""What users get wrong: the exit code, one clear message, no traceback, earlier outputs untouched."""
+"""What users get wrong: exit code, one clear message, no traceback, earlier outputs untouched."""
 
 from __future__ import annotations
 
