@@ -59,9 +59,7 @@ class AmbientOcclusion(nn.Module):
             torch.clamp((depth - neighbourhood_mean(depth, size)) / RADIUS, -1.0, 1.0)
             for size in NEIGHBOURHOODS
         ]
-        # not 1.0 / depth: Core ML's operation for that adds 0.0001 to the depth
-        nearness = torch.pow(depth, -1.0)
-        down_1 = self.down_1(torch.cat([nearness, normals, *behind], dim=1))
+        down_1 = self.down_1(torch.cat([1.0 / depth, normals, *behind], dim=1))
         down_2 = self.down_2(down_1)
         down_4 = self.down_4(down_2)
         found = self.up_8(self.down_8(down_4))

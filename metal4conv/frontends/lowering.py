@@ -13,6 +13,7 @@ from typing import Any
 
 from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.borders import set_borders
+from metal4conv.frontends.corrections import exact_reciprocals
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput
 from metal4conv.frontends.toolkit import Framework, coremltools_with, quiet, without_bars
 from metal4conv.mil.program import Dimension
@@ -62,6 +63,7 @@ def finish_program(
     # operations that we add have no place in the source; coremltools would refuse them
     for function in program.functions.values():
         function._essential_scope_sources.clear()
+        exact_reciprocals(function)
     frontend, main, backend = pipelines(convert_from, request)
     run_passes(program, frontend)
     findings = set_borders(program.functions["main"], inputs, outputs, request.io_dtype)

@@ -2,11 +2,17 @@
 
 import sys
 
-import coremltools
-import torch
 
-program = torch.export.load(sys.argv[1]).run_decompositions({})
-model = coremltools.convert(
-    program, skip_model_load=True, minimum_deployment_target=coremltools.target.iOS18
-)
-model.save(sys.argv[2])
+def convert(source: str, package: str) -> None:
+    import coremltools
+    import torch
+
+    program = torch.export.load(source).run_decompositions({})
+    model = coremltools.convert(
+        program, skip_model_load=True, minimum_deployment_target=coremltools.target.iOS18
+    )
+    model.save(package)
+
+
+if __name__ == "__main__":
+    convert(*sys.argv[1:])

@@ -1,0 +1,76 @@
+"""What each command loads: heavy modules only where they are needed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metal4conv.frontends.toolkit import quiet
+
+FRAMEWORKS = {"torch", "tensorflow", "keras", "coremltools", "onnx", "onnxruntime"}
+REPORT = """
+import atexit, sys
+atexit.register(lambda: print("loaded", *{name.partition(".")[0] for name in sys.modules}))
+from metal4conv.cli import main
+main()
+"""
+
+
+def loaded(*arguments: object) -> set[str]:
+    """The top-level modules that a command line has loaded when it ends."""
+    command = [sys.executable, "-c", REPORT, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mark, *names = done.stdout.splitlines()[-1].split()
+    assert mark == "loaded"
+    return set(names)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], Path]:
+    """What converting a `.pt2` file loaded, and the folder of the package `net`."""
+    folder = tmp_path_factory.mktemp("startup")
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    with quiet():
+        program = torch.export.export(module, (torch.rand(1, 3, 8, 8),))
+        torch.export.save(program, folder / "net.pt2")
+    return loaded("convert", folder / "net.pt2", "-o", folder, "-q"), folder
+
+
+def test_help_loads_nothing_heavy() -> None:
+    names = loaded("--help")
+    assert not names & {*FRAMEWORKS, "numpy", "rich", "google", "safetensors", "jsonschema"}
+
+
+def test_pytorch_is_converted_without_tensorflow(converted: tuple[set[str], Path]) -> None:
+    assert converted[0] & FRAMEWORKS == {"torch", "coremltools"}
+
+
+@pytest.mark.parametrize("command", ["inspect", "layout"])
+def test_packages_are_read_without_frameworks(
+    command: str, converted: tuple[set[str], Path]
+) -> None:
+    names = loaded(command, converted[1] / "net.mlpackage", "--json")
+    assert not names & {*FRAMEWORKS, "jsonschema", "sympy"}
+
+
+def test_golden_vectors_verify_with_torch_alone(converted: tuple[set[str], Path]) -> None:
+    names = loaded("verify", converted[1] / "net.mlpackage", "-q")
+    assert names & FRAMEWORKS == {"torch"}
+
+
+def test_package_can_be_used_from_anywhere(converted: tuple[set[str], Path]) -> None:
+    """The package and its companions verify after they were moved."""
+    moved = converted[1] / "moved"
+    moved.mkdir()
+    for path in converted[1].glob("net.*"):
+        if path.is_dir():
+            shutil.copytree(path, moved / path.name)
+        elif path.suffix != ".pt2":
+            shutil.copy(path, moved)
+    loaded("verify", moved / "net.mlpackage", "-q")
