@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import filecmp
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +35,11 @@ class Stage:
 
     def commit(self) -> None:
         """Moves everything into place; when one move fails, the earlier ones are undone."""
+        with locked(self.target):
+            self.move()
+
+    def move(self) -> None:
+        """The same, while nobody else does it."""
         undo: list[tuple[Path, Path | None]] = []
         try:
             for new in sorted(self.folder.iterdir()):
@@ -40,7 +47,7 @@ class Stage:
                 if same_content(new, final):
                     self.unchanged.append(final)
                     continue
-                undo.append((final, set_aside(final)))
+                undo.append((final, set_aside(final, self.folder.name)))
                 new.rename(final)
                 self.written.append(final)
         except BaseException:
@@ -60,11 +67,13 @@ def staged(target: Path) -> Iterator[Stage]:
 
     `OutputError` when the folder cannot be written, or the disk is full.
     """
-    created = missing_parents(target)
+    created: list[Path] = []
     folder: Path | None = None
     try:
+        created = missing_parents(target)
         target.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".metal4conv-", dir=target))
+        made = tempfile.mkdtemp(prefix=".metal4conv-", dir=target)
+        folder = target / Path(made).name  # relative where the target is, as in errors
         stage = Stage(target, folder)
         yield stage
         stage.commit()
@@ -84,17 +93,36 @@ def staged(target: Path) -> Iterator[Stage]:
 
 
 def concerns(error: OSError, target: Path) -> bool:
-    """Whether an error comes from writing to `target`: no space left, or a file within it."""
+    """Whether an error comes from writing to `target`: no space left, or a file in it or above."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
-    named = error.filename
-    return isinstance(named, (str, os.PathLike)) and Path(named).is_relative_to(target)
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return False
+    named = Path(error.filename)
+    return named.is_relative_to(target) or target.is_relative_to(named)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it, no other process moves outputs into `folder`; a process that ends lets it go."""
+    if sys.platform == "win32":  # which has no such locks
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks have no locks either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def missing_parents(folder: Path) -> list[Path]:
     """`folder` and those above it that do not exist, innermost first."""
     missing = []
-    while not folder.exists():
+    while folder != folder.parent and not folder.exists():
         missing.append(folder)
         folder = folder.parent
     return missing
@@ -117,11 +145,11 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def set_aside(path: Path) -> Path | None:
-    """Renames what is at `path`, None when there is nothing."""
+def set_aside(path: Path, prefix: str) -> Path | None:
+    """Renames what is at `path` to a name beside it, None when there is nothing."""
     if not path.exists() and not path.is_symlink():
         return None
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    old = path.with_name(f"{prefix}.{path.name}")
     path.rename(old)
     return old
 
@@ -153,6 +181,11 @@ def depfile_text(targets: Iterable[Path], inputs: Iterable[Path]) -> str:
 
 
 def escape(path: Path) -> str:
-    """A path as make and ninja read it."""
+    r"""A path as make and ninja read it.
+
+    >>> print(escape(Path("take 1: $5#.py")))
+    take\ 1\:\ $$5\#.py
+    """
     text = str(path).replace("$", "$$")
-    return "".join(f"\\{letter}" if letter in " #" else letter for letter in text)
+    text = re.sub(r"(\\*) ", r"\1\1\\ ", text)  # backslashes count before a space only
+    return re.sub(r"([#:])", r"\\\1", text)

@@ -55,3 +55,11 @@ def sample(name: str) -> list[str]:
         return [str(SAMPLES / name)]
     weights = ["--weights", str(SAMPLES / f"{name}.safetensors")]
     return [f"{SAMPLES / name}.py:{name}", *weights]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-golden",
+        action="store_true",
+        help="write tests/golden/ anew from what is printed",
+    )

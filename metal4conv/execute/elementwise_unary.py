@@ -102,7 +102,7 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
     return torch.reciprocal(torch.sqrt(x + epsilon))
 
 
-@EXACT_OPS("cast")
+@MIL_OPS("cast")
 def cast(x: Tensor, dtype: str) -> Tensor:
     """The elements as another type.
 

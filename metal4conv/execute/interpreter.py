@@ -147,7 +147,7 @@ class Executor:
         """An output as the package declares it. (Any: a tensor or a host array.)"""
         if item.kind != "tensor":
             raise UnsupportedModel(
-                f'output "{item.name}" is a {item.kind}, which is not run here yet'
+                f'output "{item.name}" is of kind {item.kind}, which is not run here yet'
             )
         array = as_numpy(found[item.name], item.type.dtype)
         return array.reshape(1) if array.ndim == 0 else array

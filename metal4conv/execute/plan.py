@@ -25,6 +25,7 @@ from metal4conv.execute.marshal import (
     to_tensor,
 )
 from metal4conv.execute.table import EXACT, HOST_OPS, MIL_OPS, Operator
+from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import (
     Block,
     Constant,
@@ -454,9 +455,11 @@ def state_names(function: Function) -> tuple[str, ...]:
 
 
 def as_numpy(value: Any, dtype: str) -> np.ndarray:
-    """A value as an array of the declared dtype; rank 0 becomes `(1,)`, as Core ML gives it."""
-    from metal4conv.mil.dtypes import DTYPES
+    """A value as an array of the declared dtype, in memory that nobody else has.
 
+    Without its own memory, who writes into an output would write into an input or a weight.
+    """
     held = np.dtype(DTYPES[dtype].numpy)
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else to_host(value)
-    return np.ascontiguousarray(array.astype(held, copy=False))
+    own = np.ascontiguousarray(array.astype(held, copy=False))
+    return own if own.base is None else own.copy()

@@ -51,3 +51,15 @@ def EXACT_OPS(*names: str, since: int = 0) -> Callable[[Operator], Operator]:
         return register(function)
 
     return register_exact
+
+
+def is_exact(name: str) -> bool:
+    """Whether an operation, in each of its versions, is one of `EXACT_OPS`.
+
+    >>> from metal4conv.execute.families import load_all
+    >>> load_all()
+    >>> is_exact("transpose"), is_exact("add")
+    (True, False)
+    """
+    versions = MIL_OPS.handlers.get(name, {}).values()
+    return bool(versions) and all(operator in EXACT for operator in versions)

@@ -126,7 +126,7 @@ def framed(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
     return result
 
 
-@EXACT_OPS("range_1d")
+@MIL_OPS("range_1d")
 def range_1d(end: float, start: float, step: float) -> Tensor:
     """The numbers from `start` on in steps, without `end`."""
     numbers = (start, end, step)

@@ -13,7 +13,7 @@ from typing import Any
 
 from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.borders import set_borders
-from metal4conv.frontends.corrections import exact_reciprocals
+from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput
 from metal4conv.frontends.toolkit import Framework, coremltools_with, quiet, without_bars
 from metal4conv.mil.program import Dimension
@@ -67,7 +67,8 @@ def finish_program(
     frontend, main, backend = pipelines(convert_from, request)
     run_passes(program, frontend)
     findings = set_borders(program.functions["main"], inputs, outputs, request.io_dtype)
-    run_passes(program, main)
+    with fast_range_checks():
+        run_passes(program, main)
     run_passes(program, backend)
     program._check_early_error_out_for_invalid_program()
     return write_specification(program, request, work_folder, findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def parse_shape(text: str, name: str) -> Shape:
         return ()
     sizes: list[int | str] = []
     for part in text.split("," if "," in text else "x"):
-        if part.isdigit() and int(part) > 0:
+        if part.isdecimal() and int(part) > 0:
             sizes.append(int(part))
         elif SIZE_NAME.fullmatch(part):
             sizes.append(part)
@@ -93,7 +94,7 @@ def parse_value_range(text: str, name: str) -> tuple[float, float]:
         low, high = float(low_text), float(high_text)
     except ValueError:
         dots = ""
-    if not dots or low > high:
+    if not dots or not -math.inf < low <= high < math.inf:  # NaN fits nowhere
         raise UsageError(
             f'input "{name}" has value range "{text}"', where="--input", hint="write it as 0..1"
         )
@@ -131,7 +132,14 @@ def parse_dimension(text: str) -> tuple[str, Dimension | int]:
             )
         chosen = default if default is not None else values[0]
         return name, Dimension(values[0], values[-1], chosen, values=values)
-    return name, parse_size(body, name, "size")
+    size = parse_size(body, name, "size")
+    if default not in (None, size):
+        raise UsageError(
+            f'dimension "{name}" is always {size} and cannot have default {default}',
+            where="--dim",
+            hint=f"write {name}={size}, or a range",
+        )
+    return name, size
 
 
 def parse_range(name: str, body: str, default: int | None) -> Dimension:
@@ -149,15 +157,18 @@ def parse_range(name: str, body: str, default: int | None) -> Dimension:
         )
     for label, size in (("minimum", low), ("maximum", high), ("default", default)):
         if size is not None and size % step:
+            below, above = size // step * step, -(-size // step) * step
             raise UsageError(
                 f'dimension "{name}" has {label} {size}, which is no multiple of its step {step}',
                 where="--dim",
-                hint=f"the next multiples are {size // step * step} and {-(-size // step) * step}",
+                hint=f"the next multiples are {below} and {above}"
+                if below
+                else f"the next multiple is {above}",
             )
     chosen = low if default is None else default
     if chosen < low or (high is not None and chosen > high):
         raise UsageError(
-            f'dimension "{name}" has default {chosen} outside its range {low}..{high}',
+            f'dimension "{name}" has default {chosen} outside its range {low}..{high or ""}',
             where="--dim",
         )
     return Dimension(low, high, chosen, step)
@@ -165,7 +176,7 @@ def parse_range(name: str, body: str, default: int | None) -> Dimension:
 
 def parse_size(text: str, name: str, role: str) -> int:
     """A size above 0; an error names the dimension and what the number was meant to be."""
-    if text.isdigit() and 0 < int(text) <= LARGEST_UNNAMED:
+    if text.isdecimal() and 0 < int(text) <= LARGEST_UNNAMED:
         return int(text)
     raise UsageError(
         f'dimension "{name}" has {role} "{text}": expected a whole number above 0', where="--dim"

@@ -102,13 +102,25 @@ def without_bars() -> Iterator[None]:
         tqdm.__init__ = original
 
 
+def framework_loggers() -> list[logging.Logger]:
+    """The frameworks' loggers that print by themselves; torch has some thirty below its own."""
+    tops = ("coremltools", "torch", "tensorflow", "absl")
+    below = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and logger.handlers and name not in tops
+        if name.partition(".")[0] in tops
+    ]
+    return [*map(logging.getLogger, tops), *below]
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within it, warnings go to our log, and so do log messages of the frameworks."""
-    noisy = [logging.getLogger(name) for name in ("", "coremltools", "torch", "tensorflow", "absl")]
+    noisy = framework_loggers()
     forwarder = Forwarder()
-    saved = [(logger, logger.handlers[:], logger.propagate) for logger in noisy[1:]]
-    for logger in noisy[1:]:
+    saved = [(logger, logger.handlers[:], logger.propagate) for logger in noisy]
+    for logger in noisy:
         logger.handlers[:] = [forwarder]
         logger.propagate = False
     show = warnings.showwarning

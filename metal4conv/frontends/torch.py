@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -35,9 +36,14 @@ from metal4conv.frontends.torch_export import (
     prepare_program,
     renamed_inputs,
     source_dtype,
+    widen_small_floats,
 )
 from metal4conv.frontends.torch_factory import load_factory
-from metal4conv.frontends.torch_operations import unsupported_in_graph, unsupported_in_script
+from metal4conv.frontends.torch_operations import (
+    dictionaries_as_tuples,
+    unsupported_in_graph,
+    unsupported_in_script,
+)
 from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.report import Finding
 
@@ -94,7 +100,9 @@ class ExportedSource:
     def lowered_program(self) -> ExportedProgram:
         """The program in core operations, which is what the converter takes."""
         with quiet():
-            return prepare_program(self.program)
+            lowered = prepare_program(self.program)
+        output_names(lowered)  # the training dialect does not say yet what the model changes
+        return lowered
 
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The program as Core ML; all operations that cannot be converted are named at once."""
@@ -161,15 +169,16 @@ class ScriptSource:
                 where=[f"{item.name}: {item.place}" for item in missing],
                 hint="replace them in the model, or move them out of it into the app",
             )
-        return lower_model(
-            self.module,
-            convert_from="pytorch",
-            inputs=self.inputs,
-            outputs=request.output_names or self.outputs,
-            dimensions=self.dimensions,
-            request=request,
-            work_folder=work_folder,
-        )
+        with dictionaries_as_tuples():
+            return lower_model(
+                self.module,
+                convert_from="pytorch",
+                inputs=self.inputs,
+                outputs=request.output_names or self.outputs,
+                dimensions=self.dimensions,
+                request=request,
+                work_folder=work_folder,
+            )
 
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""
@@ -194,12 +203,9 @@ def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
         with quiet():
             program = torch.export.load(str(path))
             drop_derived_ranges(program)
+            widen_small_floats(program)
     except Exception as error:  # torch raises whatever its many readers do
-        raise DamagedFile(
-            f"{path} cannot be read as an exported program: {first_line(error)}",
-            hint="export it again with torch.export.save of this PyTorch version "
-            f"({torch.__version__})",
-        ) from error
+        raise unreadable_program(path, error) from error
     inputs, dimensions, findings = resolve_inputs(
         declared_inputs(program), options, fix_batch=False
     )
@@ -212,6 +218,35 @@ def open_exported_program(path: Path, options: SourceOptions) -> ExportedSource:
         dimensions,
         (path,),
         findings,
+    )
+
+
+UNKNOWN_CLASS = re.compile(r"namedtuple class (\S+) because|Deserializing (\S+) in pytree")
+
+
+def unreadable_program(path: Path, error: Exception) -> DamagedFile | UnsupportedModel:
+    """Why torch.export.load failed: a class that only the author's code knows, or damage.
+
+    It only logs the reason, so the archive is read once more without it.
+    """
+    from torch.export.pt2_archive._package import load_pt2
+
+    text = first_line(error)
+    try:
+        with quiet():
+            load_pt2(str(path))
+    except Exception as reason:  # torch raises whatever its many readers do
+        text = first_line(reason)
+        if match := UNKNOWN_CLASS.search(text):
+            return UnsupportedModel(
+                f"{path} takes or returns a {match[1] or match[2]}, a class that is not known here",
+                hint="take tensors and return a dictionary or a tuple of them, or name the "
+                "factory of the model instead: file.py:factory",
+            )
+    return DamagedFile(
+        f"{path} cannot be read as an exported program: {text}",
+        hint="export it again with torch.export.save of this PyTorch version "
+        f"({torch.__version__})",
     )
 
 
@@ -255,7 +290,7 @@ def open_torchscript(path: Path, options: SourceOptions) -> ScriptSource:
     check_archive(path)
     try:
         with quiet():
-            module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module = torch.jit.load(str(path), map_location="cpu").eval().float()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises whatever its many readers do
         raise DamagedFile(
             f"{path} cannot be read as TorchScript: {first_line(error)}",
@@ -267,7 +302,11 @@ def open_torchscript(path: Path, options: SourceOptions) -> ScriptSource:
     ]
     if not declared:
         raise UnsupportedModel(f"{path}: the module takes no inputs")
-    inputs, dimensions, findings = resolve_inputs(declared, options, fix_batch=False)
+    # the module was made float32, so its inputs are too
+    specs = tuple(replace(spec, dtype=source_dtype(spec.dtype)) for spec in options.inputs)
+    inputs, dimensions, findings = resolve_inputs(
+        declared, replace(options, inputs=specs), fix_batch=False
+    )
     outputs = script_outputs(path, module, inputs, dimensions)
     return ScriptSource(path.stem, module, inputs, outputs, dimensions, (path,), findings)
 

@@ -34,6 +34,35 @@ def prepare_program(program: ExportedProgram) -> ExportedProgram:
     return lowered
 
 
+SMALL_FLOATS = (torch.float16, torch.bfloat16)
+
+
+def widen_small_floats(program: ExportedProgram) -> None:
+    """Makes float32 of all smaller floats in a program, in place.
+
+    coremltools does not know bfloat16; from float16 weights it makes float16 operations, whatever
+    precision is asked for.
+    """
+
+    def widened(value: Any) -> Any:  # a tensor, a dtype, or whatever else an operation takes
+        if isinstance(value, torch.dtype) and value in SMALL_FLOATS:
+            return torch.float32
+        if not isinstance(value, torch.Tensor) or value.dtype not in SMALL_FLOATS:
+            return value
+        wide = value.detach().float()
+        is_parameter = isinstance(value, torch.nn.Parameter)
+        return torch.nn.Parameter(wide, requires_grad=False) if is_parameter else wide
+
+    for tensors in (program.state_dict, program.constants):
+        tensors.update({name: widened(value) for name, value in tensors.items()})
+    for node in program.graph.nodes:
+        node.args = torch.fx.node.map_aggregate(node.args, widened)
+        node.kwargs = torch.fx.node.map_aggregate(node.kwargs, widened)
+        if "val" in node.meta:
+            node.meta["val"] = torch.utils._pytree.tree_map(widened, node.meta["val"])
+    program.graph_module.recompile()
+
+
 def declared_inputs(program: ExportedProgram) -> list[DeclaredInput]:
     """The user's inputs of an exported program, with their dynamic sizes by name."""
     from metal4conv.frontends.torch import DTYPES
@@ -183,7 +212,7 @@ def complete_specs(made: FactoryProduct, options: SourceOptions) -> list[InputSp
             raise UsageError(
                 f'the model has no input "{name}"', where="--input", hint=did_you_mean(name, names)
             )
-    examples = dict(zip(names, made.examples, strict=False))
+    examples = made.examples
     specs = []
     for name in names:
         if name not in given and name not in examples:
@@ -242,12 +271,12 @@ def example_tensor(spec: InputSpec, options: SourceOptions) -> torch.Tensor:
 
 
 def source_dtype(dtype: str | None) -> str:
-    """The dtype that a module runs in: float16 at the border is float32 inside the source.
+    """The dtype that a source runs in: float16 at the border is float32 inside the source.
 
     >>> source_dtype("float16")
     'float32'
     """
-    return "float32" if dtype in (None, "float16", "float64") else str(dtype)
+    return "float32" if dtype in (None, "float16", "bfloat16", "float64") else str(dtype)
 
 
 def example_size(row: Dimension) -> int:

@@ -33,7 +33,7 @@ INSTALLED = tuple(
 
 @dataclass(frozen=True)
 class FactoryProduct:
-    """What a factory gave: a module in eval mode, and example inputs if it made some.
+    """What a factory gave: a module in eval mode and float32, and example inputs by their names.
 
     `files` are the Python files that were imported from outside the installed packages, and the
     file of weights.
@@ -41,7 +41,7 @@ class FactoryProduct:
 
     name: str
     module: torch.nn.Module
-    examples: tuple[Any, ...]  # whatever the user's forward takes
+    examples: dict[str, Any]  # whatever the user's forward takes
     files: tuple[Path, ...]
 
 
@@ -60,7 +60,7 @@ def load_factory(text: str, options: SourceOptions) -> FactoryProduct:
     if options.weights:
         load_weights(module, options.weights)
         files = (*files, options.weights)
-    return FactoryProduct(name, module.eval(), examples, files)
+    return FactoryProduct(name, module.eval().float(), examples, files)
 
 
 def import_code(target: str) -> ModuleType:
@@ -98,8 +98,8 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def call_factory(text: str, factory: Callable[..., Any]) -> tuple[torch.nn.Module, tuple[Any, ...]]:
-    """What the factory returns: a module, or a module and example inputs."""
+def call_factory(text: str, factory: Callable[..., Any]) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """What the factory returns: a module, or a module and example inputs, here by name."""
     try:
         with quiet():
             made = factory()
@@ -117,10 +117,16 @@ def call_factory(text: str, factory: Callable[..., Any]) -> tuple[torch.nn.Modul
         )
     if isinstance(examples, torch.Tensor):
         examples = (examples,)
-    if isinstance(examples, dict):
-        names = list(inspect.signature(module.forward).parameters)
-        examples = tuple(examples[name] for name in names if name in examples)
-    return module, tuple(examples)
+    names = list(inspect.signature(module.forward).parameters)
+    if not isinstance(examples, dict):
+        return module, dict(zip(names, examples, strict=False))
+    for name in examples:
+        if name not in names:
+            raise UsageError(
+                f'{text} returned an example input "{name}", which the module does not take',
+                hint=did_you_mean(name, names),
+            )
+    return module, examples
 
 
 def own_functions(code: ModuleType) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,7 +37,7 @@ def torch_operations() -> Any:
 
 
 def register_missing() -> None:
-    """Adds lowerings of operations that torch.export emits and coremltools 9.0 does not know."""
+    """Adds lowerings of operations that torch emits and coremltools 9.0 does not know."""
     from coremltools.converters.mil import register_torch_op
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
     from coremltools.converters.mil.mil import Builder
@@ -113,6 +115,29 @@ def all_nodes(block: Any) -> list[Any]:
         for inner in node.blocks():
             nodes += all_nodes(inner)
     return nodes
+
+
+@contextmanager
+def dictionaries_as_tuples() -> Iterator[None]:
+    """Within it, coremltools takes a dictionary of a TorchScript module as a tuple of its values.
+
+    It flattens tuples and lists among a graph's outputs, but knows no dictionaries.
+    """
+    from coremltools.converters.mil.frontend.torch import converter
+
+    original = converter.flatten_graph_output_values
+
+    def flatten(graph: Any) -> None:
+        for node in graph.nodes:
+            if node.kind == "dictconstruct":  # its inputs are keys and values in turn
+                node.kind, node.inputs = "tupleconstruct", node.inputs[1::2]
+        original(graph)
+
+    converter.flatten_graph_output_values = flatten
+    try:
+        yield
+    finally:
+        converter.flatten_graph_output_values = original
 
 
 def script_line(node: Any) -> str:

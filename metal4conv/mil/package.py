@@ -187,16 +187,21 @@ def find_model_file(path: Path) -> Path:
         manifest = json.loads(manifest_file.read_text("utf-8"))
         root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
         model_file = path / "Data" / root
+        is_inside = model_file.resolve().is_relative_to(path.resolve())
+        is_file = model_file.is_file()
     except FileNotFoundError:
         raise DamagedFile(
             f"{path} is not a package: it has no Manifest.json",
             hint="name the .mlpackage folder itself",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedFile(f"{manifest_file} is damaged: {error}") from None
-    if not model_file.resolve().is_relative_to(path.resolve()):
+    except KeyError as error:
+        raise DamagedFile(f"{manifest_file} is damaged: it has no entry {error}") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DamagedFile(f"{manifest_file} is damaged: {reason}") from None
+    if not is_inside:
         raise DamagedFile(f"{manifest_file} names a file outside the package: {root}")
-    if not model_file.is_file():
+    if not is_file:
         raise DamagedFile(f"the package has no file Data/{root}, which its manifest names")
     return model_file
 
@@ -481,6 +486,7 @@ def read_image(item: Any) -> tuple[Feature, dict[str, Dimension]]:
     shape: list[int | str] = [1, channels]
     dimensions: dict[str, Dimension] = {}
     flexible = image.WhichOneof("SizeFlexibility")
+    sizes = image.enumeratedSizes.sizes if flexible == "enumeratedSizes" else ()
     for position, axis in ((2, "height"), (3, "width")):
         size = int(getattr(image, axis))
         if flexible == "imageSizeRange":
@@ -488,7 +494,7 @@ def read_image(item: Any) -> tuple[Feature, dict[str, Dimension]]:
             low, high = int(entry.lowerBound), int(entry.upperBound)
             values: tuple[int, ...] = ()
         elif flexible == "enumeratedSizes":
-            values = tuple(sorted({int(getattr(s, axis)) for s in image.enumeratedSizes.sizes}))
+            values = tuple(sorted({int(getattr(entry, axis)) for entry in sizes}))
             low, high = values[0], values[-1]
         else:
             low = high = size
@@ -504,6 +510,7 @@ def read_image(item: Any) -> tuple[Feature, dict[str, Dimension]]:
         TensorType(dtype, tuple(shape)),
         kind="image",
         optional=bool(item.type.isOptional),
+        enumerated=tuple((1, channels, int(entry.height), int(entry.width)) for entry in sizes),
         color=color,
     )
     return feature, dimensions

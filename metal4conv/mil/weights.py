@@ -45,9 +45,14 @@ class WeightFile:
                 f"the package has no file {shown_as}, but its program reads weights from it",
                 hint="copy the whole .mlpackage folder, not only parts of it",
             ) from None
+        except OSError as error:
+            raise DamagedFile(f"{shown_as} cannot be read: {error.strerror}") from None
         _, version = FILE_HEADER.unpack_from(self.mapping, 0)
         if version != 2:
-            raise DamagedFile(f"{shown_as} has weight file version {version}, expected 2")
+            raise DamagedFile(
+                f"{shown_as} is damaged: it has weight file version {version}, expected 2",
+                hint="copy or convert the package again",
+            )
 
     def read(self, offset: int, type: TensorType, name: str) -> np.ndarray:
         """The blob at `offset` as an array of `type`; the value's `name` is for errors.
@@ -78,7 +83,9 @@ class WeightFile:
         if bits >= 8:
             return np.frombuffer(self.mapping, held, count, start).reshape(shape)
         packed = np.frombuffer(self.mapping, np.uint8, size, start)
-        return unpack_bits(packed, bits, count, signed=type.dtype.startswith("int")).reshape(shape)
+        array = unpack_bits(packed, bits, count, signed=type.dtype.startswith("int"))
+        array.flags.writeable = False
+        return array.reshape(shape)
 
     def damaged(self, name: str, what: str) -> DamagedFile:
         """The error for a blob that does not fit the program."""
@@ -142,4 +149,5 @@ def immediate_array(tensor: Any, type: TensorType, name: str) -> np.ndarray:
         array = np.broadcast_to(array, count)
     if array.size != count:
         raise DamagedFile(f'constant "{name}": {type} needs {count} values, found {array.size}')
+    array.flags.writeable = False
     return array.reshape(shape)

@@ -6,27 +6,11 @@ from collections.abc import Mapping
 
 from metal4conv.mil.program import Block, Function, Operation, TensorType
 
-# fmt: off
-EXACT = frozenset((
-    # moving
-    "batch_to_space", "concat", "crop", "depth_to_space", "expand_dims", "flatten2d", "gather",
-    "gather_along_axis", "gather_nd", "identity", "pad", "pixel_shuffle", "pixel_unshuffle",
-    "reshape", "reshape_like", "resize_nearest_neighbor", "reverse", "reverse_sequence", "scatter",
-    "scatter_along_axis", "scatter_nd", "slice_by_index", "slice_by_size", "slice_update",
-    "sliding_windows", "space_to_batch", "space_to_depth", "split", "squeeze", "stack", "tile",
-    "transpose", "upsample_nearest_neighbor",
-    # choosing
-    "band_part", "clip", "max_pool", "maximum", "minimum", "reduce_max", "reduce_min", "relu",
-    "select", "topk",
-    # exact in float16
-    "abs", "ceil", "floor", "round", "sign",
-    # constants and states; what compression loses belongs to the weights
-    "const", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale", "constexpr_cast",
-    "constexpr_lut_to_dense", "constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale",
-    "constexpr_sparse_to_dense", "coreml_update_state", "fill", "fill_like", "read_state",
-))
-# fmt: on
-"""Operations that only move or choose values, or whose results float16 holds exactly."""
+CHOOSING = frozenset(("clip", "max_pool", "threshold"))
+"""Operations that only choose values, although the executor runs them in float32.
+
+Those that it runs in float16 as they are (`execute.table.is_exact`) need no list.
+"""
 
 REPEATS = {"while_loop": 16, "lstm": 16, "gru": 16, "rnn": 16}
 """How often a round of these counts; the real number is known only when they run."""
@@ -34,6 +18,10 @@ REPEATS = {"while_loop": 16, "lstm": 16, "gru": 16, "rnn": 16}
 
 def float16_depths(function: Function) -> dict[str, int]:
     """The depth of each output; 0 where no float16 operation rounds on the way to it."""
+    # these load torch, and errors in names and files come before that
+    from metal4conv.execute.families import load_all
+
+    load_all()
     known = {value.name: 0 for value in function.inputs}
     walk_block(function.block, known)
     return {name: known[name] for name in function.block.outputs}
@@ -74,8 +62,15 @@ def operation_arguments(operation: Operation) -> list[str]:
 
 
 def rounds(operation: Operation) -> bool:
-    """Whether an operation rounds its result to float16."""
-    if operation.type in EXACT:
+    """Whether an operation rounds its result to float16.
+
+    What compression loses belongs to the weights.
+    """
+    from metal4conv.execute.table import is_exact
+
+    if operation.type == "const" or operation.type.startswith("constexpr_"):
+        return False
+    if operation.type in CHOOSING or is_exact(operation.type):
         return False
     return any(
         isinstance(value.type, TensorType) and value.type.dtype == "float16"

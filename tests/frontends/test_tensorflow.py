@@ -8,34 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metal4conv import load
 from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError
-from metal4conv.frontends.source import LoweringRequest, SourceOptions, open_source
-from metal4conv.frontends.spec import parse_dimension, parse_input
+from metal4conv.frontends.source import LoweringRequest
 from metal4conv.frontends.tensorflow_runtime import load_keras, load_tensorflow
 from metal4conv.frontends.toolkit import quiet
 from metal4conv.mil.schema import new_model
-from metal4conv.mil.writer import write_package
-
-
-def source(path, inputs=(), dims=(), **more):
-    """The opened source, as the command line asks for it."""
-    options = SourceOptions(
-        tuple(map(parse_input, inputs)), dict(map(parse_dimension, dims)), **more
-    )
-    return open_source(str(path), options)
-
-
-def draw(opened, chosen=None):
-    """Seeded inputs of the default sizes, or of chosen ones."""
-    generator = np.random.default_rng(0)
-    sizes = {name: row.default for name, row in opened.dimensions.items()} | (chosen or {})
-    return {
-        item.name: generator.random([sizes.get(size, size) for size in item.type.shape]).astype(
-            item.type.dtype
-        )
-        for item in opened.inputs
-    }
+from tests.frontends.helpers import assert_verified, draw, source
 
 
 def lowered_features(opened, folder, precision="float32"):
@@ -45,22 +23,6 @@ def lowered_features(opened, folder, precision="float32"):
     model.ParseFromString(lowered.spec)
     description = model.description
     return [item.name for item in description.input], [item.name for item in description.output]
-
-
-def assert_verified(opened, folder, sizes=None, precision="float32"):
-    """The package gives what TensorFlow gives."""
-    lowered = opened.lower(LoweringRequest(precision=precision), folder)
-    model = new_model()
-    model.ParseFromString(lowered.spec)
-    write_package(folder / "net.mlpackage", model, lowered.weights_folder)
-    inputs = draw(opened, sizes)
-    wanted = opened.predict(inputs)
-    found = load(folder / "net.mlpackage").predict(inputs)
-    assert list(found) == list(wanted)
-    tolerance = {"float32": 1e-5, "float16": 1e-2}[precision]
-    for name, array in wanted.items():
-        assert found[name].shape == array.shape
-        np.testing.assert_allclose(found[name], array, rtol=tolerance, atol=tolerance)
 
 
 def blend_network(keras):
