@@ -112,7 +112,12 @@ def convert(
     `say` is told what is being done.
     """
     options = parse_options(inputs, dims, weights=weights, signature=signature, trust=trust)
-    request = LoweringRequest(target, precision, io_precision)
+    floats = {
+        spec.name: spec.dtype
+        for spec in options.inputs
+        if spec.dtype and spec.dtype in ("float16", "float32")
+    }
+    request = LoweringRequest(target, precision, io_precision, input_dtypes=floats)
     say(f"reading {source}")
     opened = open_source(str(source), options)
     package_name = name or opened.name

@@ -19,10 +19,10 @@ from tests.conftest import SAMPLES, Done, sample
 SIZES = {
     "upscaler": ["-i", "color:1x3xhxw", "--dim", "h=16..96@45", "--dim", "w=16..128@60"],
     "ambient_occlusion": [
-        *("-i", "depth:1x1xhxw", "-i", "normals:1x3xhxw:float32:-1..1"),
+        *("-i", "depth:1x1xhxw", "-i", "normals:1x3xhxw::-1..1"),
         *("--dim", "h=64..128/8@96", "--dim", "w=64..160/8@120"),
     ],
-    "neural_material": ["-i", "latents:nx8:float32:0..1", "--dim", "n=64..4096@256"],
+    "neural_material": ["-i", "latents:nx8::0..1", "--dim", "n=64..4096@256"],
     "animation_blend": ["--dim", "batch=1..64@8"],
 }
 OUTPUTS = {
@@ -50,6 +50,17 @@ def test_sample(name: str, precision: str, tmp_path: Path, metal4conv: Callable[
     manifest = layout(package)
     assert {row.name: row.coreml.shape for row in manifest.outputs} == OUTPUTS[name]
     assert {row.coreml.dtype for row in manifest.tensors} == {precision}
+
+
+def test_one_input_has_its_own_dtype(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
+    spec = ["-i", "pose_a::float32", "-i", "phase::float16:0..1"]
+    done = metal4conv("convert", *sample("animation_blend"), *spec, "-o", tmp_path, "-q")
+    assert (done.code, done.stderr) == (0, "")
+    package = tmp_path / "animation_blend.mlpackage"
+    dtypes = {row.name: row.coreml.dtype for row in layout(package).tensors}
+    assert dtypes.pop("pose_a") == "float32"
+    assert set(dtypes.values()) == {"float16"}
+    assert metal4conv("verify", package, "-q").code == 0
 
 
 def test_wrong_weights_do_not_verify(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metal4conv.errors import UnsupportedModel, UsageError
-from metal4conv.frontends.source import SourceInput
+from metal4conv.frontends.source import LoweringRequest, SourceInput
 from metal4conv.report import Finding
 
 BORDER_DTYPE = {"bool": "int32", "int64": "int32", "float64": "float32"}
@@ -20,7 +20,10 @@ MIL_SPELLING = {"float16": "fp16", "float32": "fp32", "int32": "int32", "bool": 
 
 
 def set_borders(
-    function: Any, inputs: Sequence[SourceInput], outputs: Sequence[str] | None, float_dtype: str
+    function: Any,
+    inputs: Sequence[SourceInput],
+    outputs: Sequence[str] | None,
+    request: LoweringRequest,
 ) -> list[Finding]:
     """Gives inputs and outputs their names and dtypes in place; what was cast is reported.
 
@@ -33,8 +36,8 @@ def set_borders(
 
     (Any: a coremltools Function.)
     """
-    findings = [*cast_inputs(function, inputs, float_dtype)]
-    findings += set_outputs(function, outputs, float_dtype)
+    findings = [*cast_inputs(function, inputs, request)]
+    findings += set_outputs(function, outputs, request.io_dtype)
     return findings
 
 
@@ -49,7 +52,9 @@ def border_dtype(dtype: str, float_dtype: str) -> str:
     return "int32"
 
 
-def cast_inputs(function: Any, inputs: Sequence[SourceInput], float_dtype: str) -> list[Finding]:
+def cast_inputs(
+    function: Any, inputs: Sequence[SourceInput], request: LoweringRequest
+) -> list[Finding]:
     """Changes the dtype of inputs and casts back inside. (Any: a coremltools Function.)"""
     from coremltools.converters.mil.backend.mil.passes.adjust_io_to_supported_types import (
         _adjust_var_dtype_helper,
@@ -60,6 +65,7 @@ def cast_inputs(function: Any, inputs: Sequence[SourceInput], float_dtype: str) 
     for item in inputs:
         var = function.inputs[item.name]
         inside = types.builtin_to_string(var.dtype)
+        float_dtype = request.input_dtypes.get(item.name, request.io_dtype)
         wanted = MIL_SPELLING[border_dtype(item.type.dtype, float_dtype)]
         if cast := source_cast(item.type.dtype):
             findings.append(input_finding(item.name, item.type.dtype, cast))

@@ -66,7 +66,7 @@ def finish_program(
         exact_reciprocals(function)
     frontend, main, backend = pipelines(convert_from, request)
     run_passes(program, frontend)
-    findings = set_borders(program.functions["main"], inputs, outputs, request.io_dtype)
+    findings = set_borders(program.functions["main"], inputs, outputs, request)
     with fast_range_checks():
         run_passes(program, main)
     run_passes(program, backend)
@@ -82,7 +82,10 @@ def check_request(request: LoweringRequest) -> None:
             where="--target",
             hint=f"one of: {', '.join(TARGETS)}",
         )
-    if request.target == "iOS15" and request.io_dtype == "float16":
+    if request.target == "iOS15" and "float16" in (
+        request.io_dtype,
+        *request.input_dtypes.values(),
+    ):
         raise UsageError(
             "iOS15 packages cannot have float16 inputs and outputs",
             where="--target",

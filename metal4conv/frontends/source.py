@@ -70,6 +70,8 @@ class LoweringRequest:
     io_precision: str | None = None
     output_names: tuple[str, ...] = ()
     """Names for the outputs in their order; the source's own when empty."""
+    input_dtypes: Mapping[str, str] = field(default_factory=dict)
+    """The dtype of float inputs for which the user named one: `-i x:1x3xhxw:float32`."""
 
     @property
     def io_dtype(self) -> str:

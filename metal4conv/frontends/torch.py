@@ -40,6 +40,7 @@ from metal4conv.frontends.torch_export import (
 )
 from metal4conv.frontends.torch_factory import load_factory
 from metal4conv.frontends.torch_operations import (
+    check_supported,
     dictionaries_as_tuples,
     unsupported_in_graph,
     unsupported_in_script,
@@ -107,13 +108,7 @@ class ExportedSource:
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The program as Core ML; all operations that cannot be converted are named at once."""
         program = self.lowered_program
-        if missing := unsupported_in_graph(program):
-            raise UnsupportedModel(
-                f"{len(missing)} operations of the model cannot be converted: "
-                + ", ".join(dict.fromkeys(item.name for item in missing)),
-                where=[f"{item.name}: {item.place}" for item in missing],
-                hint="replace them in the model, or move them out of it into the app",
-            )
+        check_supported(unsupported_in_graph(program))
         with renamed_inputs(self.inputs, self.dimensions):
             return lower_model(
                 program,
@@ -162,13 +157,7 @@ class ScriptSource:
 
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The module as Core ML; all operations that cannot be converted are named at once."""
-        if missing := unsupported_in_script(self.module):
-            raise UnsupportedModel(
-                f"{len(missing)} operations of the model cannot be converted: "
-                + ", ".join(dict.fromkeys(item.name for item in missing)),
-                where=[f"{item.name}: {item.place}" for item in missing],
-                hint="replace them in the model, or move them out of it into the app",
-            )
+        check_supported(unsupported_in_script(self.module))
         with dictionaries_as_tuples():
             return lower_model(
                 self.module,

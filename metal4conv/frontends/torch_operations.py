@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch.export import ExportedProgram
 
+from metal4conv.errors import UnsupportedModel
 from metal4conv.frontends.toolkit import coremltools_with
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n(?:\s+([^\n]+))?')
@@ -63,6 +64,18 @@ def unsupported_in_graph(program: ExportedProgram) -> list[UnsupportedOperation]
             place = model_line(node.meta.get("stack_trace") or "") or f"node {node.name}"
             found.append(UnsupportedOperation(kind, place))
     return found
+
+
+def check_supported(missing: Sequence[UnsupportedOperation]) -> None:
+    """`UnsupportedModel` that names all operations without a lowering at once."""
+    if not missing:
+        return
+    raise UnsupportedModel(
+        f"{len(missing)} operations of the model cannot be converted: "
+        + ", ".join(dict.fromkeys(item.name for item in missing)),
+        where=[f"{item.name}: {item.place}" for item in missing],
+        hint="replace them in the model, or move them out of it into the app",
+    )
 
 
 def kind_of(target: Any) -> str:
