@@ -10,13 +10,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from metal4conv.conversion import convert
     from metal4conv.execute.interpreter import load
+    from metal4conv.frontends.prediction import disable_predict, enable_predict
     from metal4conv.layout.manifest import layout
     from metal4conv.verify.verification import verify
 
-__all__ = ["__version__", "convert", "layout", "load", "verify"]
+__all__ = [
+    "__version__",
+    "convert",
+    "disable_predict",
+    "enable_predict",
+    "layout",
+    "load",
+    "verify",
+]
 
 LAZY = {
     "convert": "metal4conv.conversion",
+    "disable_predict": "metal4conv.frontends.prediction",
+    "enable_predict": "metal4conv.frontends.prediction",
     "layout": "metal4conv.layout.manifest",
     "load": "metal4conv.execute.interpreter",
     "verify": "metal4conv.verify.verification",
