@@ -25,7 +25,6 @@ def binary(function: Binary, name: str) -> Operator:
 
 ARITHMETIC: dict[str, Binary] = {
     "add": torch.add,
-    "mod": torch.remainder,  # has the sign of y, as in Python
     "mul": torch.mul,
     "pow": torch.pow,
     "sub": torch.sub,
@@ -53,8 +52,23 @@ for name, function in COMPARISONS.items():
 
 @MIL_OPS("floor_div")
 def floor_div(x: Tensor, y: Tensor) -> Tensor:
-    """`x / y` rounded towards negative infinity, as Python's `//`."""
-    return torch.div(x, y, rounding_mode="floor")
+    """`x / y` rounded towards negative infinity, as Python's `//`.
+
+    An integer divided by zero is 0, as in numpy, which folds MIL's constants.
+    """
+    if y.is_floating_point():
+        return torch.div(x, y, rounding_mode="floor")
+    is_zero = y == 0
+    return torch.div(x, y + is_zero, rounding_mode="floor").masked_fill(is_zero, 0)
+
+
+@MIL_OPS("mod")
+def mod(x: Tensor, y: Tensor) -> Tensor:
+    """What is left by `floor_div`, with the sign of `y`; of an integer by zero 0."""
+    if y.is_floating_point():
+        return torch.remainder(x, y)
+    is_zero = y == 0
+    return torch.remainder(x, y + is_zero).masked_fill(is_zero, 0)
 
 
 @MIL_OPS("real_div")
@@ -62,7 +76,7 @@ def real_div(x: Tensor, y: Tensor) -> Tensor:
     """`x / y`.
 
     Of two integers it is a double, which holds their quotient; where the program declares an
-    integer it is cut towards zero.
+    integer it is cut towards zero, and infinities become the largest integers.
     """
     if x.is_floating_point() or y.is_floating_point():
         return torch.div(x, y)

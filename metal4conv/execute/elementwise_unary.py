@@ -46,7 +46,6 @@ for name, function in {
     "cosh": torch.cosh,
     "erf": torch.erf,
     "exp": torch.exp,
-    "exp2": torch.exp2,
     "sin": torch.sin,
     "sinh": torch.sinh,
     "sqrt": torch.sqrt,
@@ -64,6 +63,15 @@ for name, function in {
     "round": torch.round,  # halves to even
 }.items():
     EXACT_OPS(name)(elementwise(function, name))
+
+
+@MIL_OPS("exp2")
+def exp2(x: Tensor) -> Tensor:
+    """2 to the power of each element; of an integer below 0 nothing is left."""
+    if x.is_floating_point():
+        return torch.exp2(x)
+    powers = torch.ones_like(x, dtype=torch.int64) << x.clamp(0, 62)
+    return torch.where(x < 0, 0, powers).double()
 
 
 @EXACT_OPS("sign")
@@ -112,10 +120,20 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     target = CAST_DTYPES.get(dtype)
     if target is None:
         raise UnsupportedModel(f'cast to dtype "{dtype}" is not known here')
-    if not x.is_floating_point() or target.is_floating_point or target == torch.bool:
-        return x.to(target)
-    limits = torch.iinfo(target)
-    if target == torch.int64:  # its limits are no doubles
-        return torch.nan_to_num(x, nan=0.0, posinf=2.0**62, neginf=-(2.0**62)).to(target)
+    return converted(x, target)
+
+
+def converted(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The elements as another type, by the rules of `cast`.
+
+    >>> converted(torch.tensor([-1.5, 3e9, torch.nan]), torch.int32).tolist()
+    [-1, 2147483647, 0]
+    """
+    if not x.is_floating_point() or dtype.is_floating_point or dtype == torch.bool:
+        return x.to(dtype)
+    limits = torch.iinfo(dtype)
+    if dtype in (torch.int64, torch.uint64):  # their limits are no doubles
+        top = 2.0**63 - 2.0**10
+        return torch.nan_to_num(x.double(), nan=0.0).clamp(max(-top, limits.min), top).to(dtype)
     within = torch.clamp(torch.nan_to_num(x.double(), nan=0.0), limits.min, limits.max)
-    return within.to(torch.int64).to(target)
+    return within.to(torch.int64).to(dtype)

@@ -11,6 +11,7 @@ import torch
 
 from metal4conv.errors import Metal4ConvError, UnsupportedModel
 from metal4conv.execute import families  # fills the tables
+from metal4conv.execute.elementwise_unary import converted
 from metal4conv.execute.marshal import (
     CONVERT,
     HOST_ELEMENTS,
@@ -179,7 +180,7 @@ def settled(value: Any, dtype: torch.dtype | None) -> Any:
     """A result in the dtype that the program declares."""
     if dtype is None or not isinstance(value, torch.Tensor) or value.dtype == dtype:
         return value
-    return value.to(dtype)
+    return converted(value, dtype)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,3 +44,77 @@ def test_comparisons_give_bool() -> None:
 
 def test_maximum_of_nan() -> None:
     assert math.isnan(run("maximum", torch.tensor(math.nan), torch.tensor(1.0)).item())
+
+
+def ints(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def test_an_integer_divided_by_zero_is_zero_as_numpy_folds_it() -> None:
+    x, zero = np.array([5, -5, 0], np.int32), np.zeros(3, np.int32)
+    with np.errstate(divide="ignore"):
+        expected = {"floor_div": x // zero, "mod": x % zero}
+    for name, values in expected.items():
+        found = run(name, torch.from_numpy(x), torch.from_numpy(zero))
+        assert found.dtype == torch.int32
+        assert found.tolist() == values.tolist() == [0, 0, 0]
+        assert run(name, ints(7, 9), torch.tensor(0, dtype=torch.int32)).tolist() == [0, 0]
+
+
+def test_the_smallest_integer_divided_by_minus_one_wraps_around() -> None:
+    assert run("floor_div", ints(-(2**31)), ints(-1)).tolist() == [-(2**31)]
+    assert run("mod", ints(-(2**31)), ints(-1)).tolist() == [0]
+
+
+def test_real_division_by_zero() -> None:
+    x = torch.tensor([1.0, -1.0, 0.0])
+    for name in ("real_div", "floor_div"):
+        found = run(name, x, torch.zeros(3)).tolist()
+        assert found[:2] == [math.inf, -math.inf]
+        assert math.isnan(found[2])
+    assert all(map(math.isnan, run("mod", x, torch.zeros(3)).tolist()))
+
+
+def test_integers_to_a_negative_power_are_cut_to_zero() -> None:
+    assert run("pow", ints(2, 1, -1, -1), ints(-1, -3, -3, -2)).tolist() == [0, 1, -1, 1]
+
+
+ARITHMETIC = {
+    "add": np.add,
+    "floor_div": np.floor_divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "mod": np.mod,
+    "mul": np.multiply,
+    "sub": np.subtract,
+    "equal": np.equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "not_equal": np.not_equal,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("name", ARITHMETIC)
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((), ()), ((2, 3), ()), ((3, 1), (1, 4)), ((2, 1, 3), (5, 1)), ((0, 3), (3,)), ((1,), (0,))],
+)
+def test_broadcasting_is_numpys(
+    name: str, dtype: Any, left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    x, y = (np.asarray(random.integers(1, 9, shape), dtype) for shape in (left, right))
+    expected = np.asarray(ARITHMETIC[name](x, y))
+    found = run(name, torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor"])
+def test_logic_is_numpys(name: str) -> None:
+    x, y = np.array([[False], [True]]), np.array([False, True])
+    found = run(name, torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_array_equal(found.numpy(), getattr(np, name)(x, y))

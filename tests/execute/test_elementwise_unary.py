@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,3 +62,75 @@ def test_log_of_zero_is_finite() -> None:
 def test_inverse_adds_epsilon() -> None:
     assert run("inverse", torch.zeros(1)).item() == pytest.approx(1e4)
     assert run("rsqrt", torch.zeros(1)).item() == pytest.approx(1e6)
+
+
+def test_exp2_of_integers_is_exact() -> None:
+    x = torch.tensor([0, 3, 24, 30, -1, -40], dtype=torch.int32)
+    assert run("exp2", x).tolist() == [1, 8, 2**24, 2**30, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("int32", "int8"), ("int32", "uint16"), ("uint16", "int16"), ("int16", "uint8")],
+)
+def test_cast_between_integers_wraps_around(source: str, target: str) -> None:
+    x = np.array([0, 1, 127, 128, 255, 256, 32767], source)
+    found = run("cast", torch.from_numpy(x), target).numpy()
+    assert found.dtype == target
+    np.testing.assert_array_equal(found, x.astype(target))
+
+
+def test_cast_to_bool_is_not_zero() -> None:
+    x = torch.tensor([0.0, -0.0, 0.25, math.nan, -math.inf])
+    assert run("cast", x, "bool").tolist() == [False, False, True, True, True]
+
+
+def test_cast_to_int64_stays_within_its_limits() -> None:
+    found = run("cast", torch.tensor([math.inf, -math.inf, math.nan, 5.9]), "int64").tolist()
+    assert found[0] > 2**62
+    assert found[1] < -(2**62)
+    assert found[2:] == [0, 5]
+
+
+NUMPYS = {
+    "acos": np.arccos,
+    "asin": np.arcsin,
+    "atan": np.arctan,
+    "atanh": np.arctanh,
+    "ceil": np.ceil,
+    "cos": np.cos,
+    "cosh": np.cosh,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "floor": np.floor,
+    "round": np.round,
+    "sign": np.sign,
+    "sin": np.sin,
+    "sinh": np.sinh,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "tan": np.tan,
+    "tanh": np.tanh,
+    "abs": np.abs,
+}
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1, 1), (2, 0, 3), (4, 5)])
+@pytest.mark.parametrize("name", NUMPYS)
+def test_functions_are_numpys(name: str, shape: tuple[int, ...]) -> None:
+    x = np.asarray(np.random.default_rng(1).uniform(0, 0.9, shape), np.float32)
+    expected = np.asarray(NUMPYS[name](x))
+    found = run(name, torch.from_numpy(x)).numpy()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_functions_outside_of_their_domain_are_nan() -> None:
+    for name in ("acos", "asin", "atanh", "sqrt", "log"):
+        assert math.isnan(run(name, torch.tensor(-2.0)).item()), name
+
+
+def test_threshold_of_integers() -> None:
+    x = torch.tensor([-3, 2, 9], dtype=torch.int32)
+    found = MIL_OPS.lookup("threshold", 18)(x, 2)
+    assert (found.tolist(), found.dtype) == ([2, 2, 9], torch.int32)
