@@ -24,7 +24,8 @@ from metal4conv.frontends.source import (
 from metal4conv.layout.document import LayoutManifest, dimension_json
 from metal4conv.layout.manifest import content_sha256, layout_manifest
 from metal4conv.layout.schema import check_manifest
-from metal4conv.mil.package import LAYOUT_KEY, Package, read_package
+from metal4conv.mil.interface import LAYOUT_KEY
+from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import Dimension
 from metal4conv.mil.schema import deterministic_bytes, new_model
 from metal4conv.mil.writer import set_metadata, write_package

@@ -23,7 +23,8 @@ from metal4conv.frontends.source import SourceInput, parse_options
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.layout.document import LayoutManifest
 from metal4conv.layout.statistics import constants_of
-from metal4conv.mil.package import LAYOUT_KEY, Interface, Package, read_package
+from metal4conv.mil.interface import LAYOUT_KEY, Interface
+from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import Dimension, Shape, TensorType
 from metal4conv.outputs import depfile_text, staged, write_file
 from metal4conv.report import Finding

@@ -40,7 +40,7 @@ def features_table(layout: Json) -> Any:
 
 def size_text(row: Json) -> str:
     """A dimension as `--dim` takes it."""
-    from metal4conv.mil.package import dimension_from_json
+    from metal4conv.mil.interface import dimension_from_json
 
     return str(dimension_from_json(row))
 

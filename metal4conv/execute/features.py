@@ -8,7 +8,7 @@ import numpy as np
 
 from metal4conv.errors import UsageError, did_you_mean
 from metal4conv.mil.dtypes import DTYPES
-from metal4conv.mil.package import Feature
+from metal4conv.mil.interface import Feature
 from metal4conv.mil.program import Dimension, TensorType
 
 

@@ -14,7 +14,8 @@ from metal4conv.execute.features import check_input, check_names
 from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, is_host, tensor_from_array
 from metal4conv.execute.plan import Plan, Step, Values, as_numpy, make_plan
 from metal4conv.execute.states import State
-from metal4conv.mil.package import Feature, Interface, Package, read_package
+from metal4conv.mil.interface import Feature, Interface
+from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import Constant, Function, Operation, TensorType
 
 

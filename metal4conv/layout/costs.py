@@ -9,7 +9,7 @@ from metal4conv.layout.flops import function_flops
 from metal4conv.layout.memory import ZERO, intermediate_bytes, peak_bytes
 from metal4conv.layout.polynomial import Polynomial
 from metal4conv.layout.sizes import Size, size_of
-from metal4conv.mil.package import Interface
+from metal4conv.mil.interface import Interface
 from metal4conv.mil.program import Dimension, Function, TensorType, ValueType
 
 LONGEST_FORMULA = 600

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from metal4conv.errors import DamagedFile, UsageError, did_you_mean
 from metal4conv.layout.rules import ROW_ALIGNMENT, Access, TensorDataType
 from metal4conv.layout.sizes import Size, substitute
-from metal4conv.mil.package import FeatureKind, dimension_from_json
+from metal4conv.mil.interface import FeatureKind, dimension_from_json
 from metal4conv.mil.program import Dimension
 
 FORMAT = "metal4conv.layout/1"
@@ -213,7 +213,7 @@ def check_enumerated(tensor: TensorLayout) -> None:
 
 
 def dimension_json(dimension: Dimension) -> Json:
-    """A dimension as `mil.package.dimension_from_json` reads it.
+    """A dimension as `mil.interface.dimension_from_json` reads it.
 
     >>> dimension_json(Dimension(8, 64, 16, step=8))
     {'min': 8, 'max': 64, 'default': 16, 'step': 8}

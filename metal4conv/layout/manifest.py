@@ -32,7 +32,8 @@ from metal4conv.layout.rules import (
     tight_strides,
 )
 from metal4conv.layout.sizes import is_unknown, simplify
-from metal4conv.mil.package import LAYOUT_KEY, Feature, Interface, Package, read_package
+from metal4conv.mil.interface import LAYOUT_KEY, Feature, Interface
+from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import Shape, TensorType, ValueType
 from metal4conv.mil.schema import deterministic_bytes
 

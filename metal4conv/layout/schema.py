@@ -19,7 +19,7 @@ from metal4conv.layout.document import (
 from metal4conv.layout.expression import names, parse
 from metal4conv.layout.manifest import dynamic_inputs, tensor_layout
 from metal4conv.layout.sizes import is_unknown
-from metal4conv.mil.package import Feature
+from metal4conv.mil.interface import Feature
 from metal4conv.mil.program import TensorType
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from metal4conv.errors import UsageError
 from metal4conv.frontends.source import ModelSource, SourceInput
-from metal4conv.mil.package import LAYOUT_KEY, Interface, Package
+from metal4conv.mil.interface import LAYOUT_KEY, Interface
+from metal4conv.mil.package import Package
 from metal4conv.report import Finding
 from metal4conv.verify.draw import DrawnCases, draw_cases, predict_cases
 from metal4conv.verify.given import bind_sizes, cases_from_npz

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metal4conv.mil.dtypes import DTYPES
-from metal4conv.mil.package import ARRAY_DTYPES, Package, read_package
+from metal4conv.mil.interface import ARRAY_DTYPES
+from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.schema import new_model
 from metal4conv.mil.writer import write_package
 

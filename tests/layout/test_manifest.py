@@ -12,7 +12,8 @@ from metal4conv.layout.findings import layout_findings
 from metal4conv.layout.manifest import content_sha256, layout, layout_manifest
 from metal4conv.layout.schema import check_manifest
 from metal4conv.layout.table import COLUMNS, layout_rows
-from metal4conv.mil.package import LAYOUT_KEY, read_package
+from metal4conv.mil.interface import LAYOUT_KEY
+from metal4conv.mil.package import read_package
 from metal4conv.mil.program import Dimension
 from tests.layout.packages import PackageBuilder, classifier, upscaler
 

@@ -6,7 +6,7 @@ import sys
 
 from metal4conv.layout.manifest import layout_manifest
 from metal4conv.layout.statistics import program_statistics
-from metal4conv.mil.package import LAYOUT_KEY
+from metal4conv.mil.interface import LAYOUT_KEY
 from tests.layout.packages import PackageBuilder, upscaler
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metal4conv.frontends.source import SourceInput
-from metal4conv.mil.package import Feature, Interface
+from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.program import Block, Dimension, Function, Operation, TensorType, Value
 
 Network = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metal4conv.errors import UnsupportedModel, UsageError
-from metal4conv.mil.package import LAYOUT_KEY
+from metal4conv.mil.interface import LAYOUT_KEY
 from metal4conv.mil.program import TensorType
 from metal4conv.verify import verification
 from metal4conv.verify.draw import draw_cases, golden_origin, predict_cases
