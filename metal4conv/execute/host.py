@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metal4conv.errors import UnsupportedModel
 from metal4conv.execute import tensor_operation
 from metal4conv.execute.host_numbers import (
     as_float,
@@ -29,8 +28,10 @@ from metal4conv.execute.host_numbers import (
     multiply,
     negate,
     plus,
+    power,
     remainder,
     round_half_even,
+    saturated,
     sign,
 )
 from metal4conv.execute.marshal import HOST_ELEMENTS, to_tensor
@@ -134,7 +135,7 @@ BINARY: dict[str, Callable[[Number, Number], Number]] = {
     "mod": remainder,
     "mul": multiply,
     "not_equal": operator.ne,
-    "pow": operator.pow,
+    "pow": power,
     "real_div": divide,
     "sub": lambda x, y: plus(x, negate(y)),
 }
@@ -156,7 +157,12 @@ def cast(x: Sizes, dtype: str) -> Sizes:
     """The elements as another type; from float to integer they are cut towards zero."""
     if dtype == "bool":
         return array_of(np.frompyfunc(lambda item: item != 0, 1, 1)(x))
-    convert = as_float if dtype.startswith("fp") else as_int
+
+    def convert(item: Number) -> Number:
+        if dtype.startswith("fp"):
+            return as_float(item)
+        return saturated(item, dtype) if isinstance(item, float) else as_int(item)
+
     return array_of(np.frompyfunc(convert, 1, 1)(x))
 
 
@@ -183,11 +189,15 @@ def gather(x: Sizes, indices: Sizes, axis: int = 0) -> Sizes:
 
 @HOST_OPS("gather", since=16)
 def gather_batched(x: Sizes, indices: Sizes, axis: int = 0, batch_dims: int = 0) -> Sizes:
-    """The same; sizes have no batch."""
-    if batch_dims:
-        raise UnsupportedModel(f"gather of sizes with batch_dims {batch_dims} is not known here")
-    picked: Sizes = gather(x, indices, axis)
-    return picked
+    """The same, where the first `batch_dims` axes of both run in parallel."""
+    axis %= x.ndim
+    inner = indices.ndim - batch_dims
+    rows = np.moveaxis(x, axis, batch_dims)
+    batch = np.ogrid[tuple(slice(size) for size in x.shape[:batch_dims])]
+    grids = [np.expand_dims(grid, tuple(range(batch_dims, indices.ndim))) for grid in batch]
+    found = array_of(rows[(*grids, indices.astype(np.int64))])
+    source = range(batch_dims, batch_dims + inner)
+    return np.moveaxis(found, list(source), [axis + place for place in range(inner)])
 
 
 @HOST_OPS("gather", since=17)
@@ -336,6 +346,8 @@ def tile(x: Sizes, reps: Ints) -> Sizes | Tensor:
 @HOST_OPS("range_1d")
 def range_1d(end: float, start: float, step: float) -> Sizes | Tensor:
     """The numbers from `start` on in steps; a tensor when they are many, or symbolically many."""
+    if isinstance(step, (int, float)) and step == 0:
+        raise ValueError("a range cannot have steps of 0")
     count = as_int(ceil(divide(plus(end, negate(start)), step)))
     if not is_small(count):
         numbers: Tensor = tensor_operation.range_1d(end, start, step)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import SymFloat, SymInt
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -97,34 +98,54 @@ def divide(x: Number, y: Number) -> Number:
             shared = math.gcd(factor, abs(second[0]) * first[1])
             bottom = abs(second[0]) * first[1] // shared
             return quotient(first[0] * (factor // shared), bottom)
+    if y == 0:
+        return math.nan if x == 0 or x != x else math.copysign(math.inf, x) * math.copysign(1, y)
     return x / y
+
+
+def power(x: Number, y: Number) -> Number:
+    """`x` to the power of `y`; of integers it is one, cut towards zero."""
+    if isinstance(x, (SymInt, SymFloat)) or isinstance(y, (SymInt, SymFloat)):
+        return x**y
+    if isinstance(x, int) and isinstance(y, int):
+        if y < 0:
+            return {1: 1, -1: -1 if y % 2 else 1}.get(x, 0)
+        # the lowest 64 bits are enough for every type, and a hostile exponent costs no memory
+        return pow(x, y, 2**64) if x >= 0 else (-1) ** (y % 2) * pow(-x, y, 2**64)
+    with np.errstate(all="ignore"):
+        return float(np.float_power(x, y))
 
 
 def floor(x: Number) -> Number:
     """The largest whole number that is not above, as a float."""
     if isinstance(x, Quotient):
         return quotient(x.numerator // x.denominator, 1)
-    return as_float(math.floor(x))
+    return as_float(math.floor(x)) if is_finite(x) else x
 
 
 def ceil(x: Number) -> Number:
     """The smallest whole number that is not below, as a float."""
     if isinstance(x, Quotient):
         return quotient((x.numerator + (x.denominator - 1)) // x.denominator, 1)
-    return as_float(math.ceil(x))
+    return as_float(math.ceil(x)) if is_finite(x) else x
+
+
+def is_finite(x: Number) -> bool:
+    """Whether a number is neither infinite nor NaN; a symbolic one is taken to be."""
+    return not isinstance(x, float) or math.isfinite(x)
 
 
 def round_half_even(x: Number) -> Number:
     """The closest whole number, as a float."""
     if isinstance(x, Quotient) and x.denominator == 1:
         return x
-    return as_float(round(x))
+    return as_float(round(x)) if is_finite(x) else x
 
 
 def floor_divide(x: Number, y: Number) -> Number:
-    """The quotient rounded down; of integers it is one."""
+    """The quotient rounded down; of integers it is one, and 0 where the divisor is 0."""
     if isinstance(x, (int, SymInt)) and isinstance(y, (int, SymInt)):
-        return x // y
+        return 0 if isinstance(y, int) and y == 0 else x // y
     return floor(divide(x, y))
 
 
@@ -132,7 +153,9 @@ def remainder(x: Number, y: Number) -> Number:
     """What is left by `floor_divide`, with the sign of `y`."""
     if isinstance(x, Quotient) or isinstance(y, Quotient):
         return plus(x, negate(multiply(y, floor_divide(x, y))))
-    return x % y
+    if isinstance(y, (int, float)) and y == 0:
+        return math.nan if isinstance(x, float) or isinstance(y, float) else 0
+    return x % y if is_finite(x) else math.nan
 
 
 def maximum(x: Number, y: Number) -> Number:
@@ -156,8 +179,42 @@ def extreme(choose: Callable[[Number, Number], Number], x: Number, y: Number) ->
 
 def sign(x: Number) -> Number:
     """-1, 0 or 1; a symbolic number's is decided, by its range if that is enough."""
+    if x != x:
+        return x
     number = 1 if x > 0 else -1 if x < 0 else 0
     return number if isinstance(x, (int, SymInt)) else float(number)
+
+
+def saturated(x: float, dtype: str) -> int:
+    """A float as an integer of a type such as "int8": cut off, or the closest one; NaN is 0.
+
+    >>> saturated(-2.5, "int8"), saturated(math.inf, "uint8"), saturated(math.nan, "int32")
+    (-2, 255, 0)
+    """
+    low, high = limits(dtype)
+    if math.isnan(x):
+        return 0
+    return int(min(max(x, low), high))
+
+
+def wrapped(x: int, dtype: str) -> int:
+    """An integer's lowest bits as one of a type such as "int8".
+
+    >>> wrapped(300, "uint8"), wrapped(2**31, "int32"), wrapped(-7, "int32")
+    (44, -2147483648, -7)
+    """
+    low, high = limits(dtype)
+    return x if low <= x <= high else (x - low) % (high - low + 1) + low
+
+
+def limits(dtype: str) -> tuple[int, int]:
+    """The smallest and the largest integer of a type.
+
+    >>> limits("int8"), limits("uint4")
+    ((-128, 127), (0, 15))
+    """
+    bits = int(dtype.lstrip("uint"))
+    return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def as_float(x: Number) -> Number:

@@ -18,7 +18,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.host_numbers import as_int
+from metal4conv.execute.host_numbers import as_int, saturated, wrapped
 from metal4conv.execute.table import Bools, Floats, Ints, Operator, Tensors
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import Constant
@@ -183,13 +183,22 @@ def constant_host(constant: Constant) -> np.ndarray:
 
 
 def host_to_dtype(value: np.ndarray, dtype: str) -> np.ndarray:
-    """A host array in a declared dtype: floats rounded as the device holds them, or cut off."""
+    """A host array in a declared dtype, as a tensor of that dtype would hold it.
+
+    Floats are rounded, or cut off to the closest integer; integers wrap around.
+    """
     rounded = value.copy()
     flat = rounded.reshape(-1)
     held = np.dtype(DTYPES[dtype].numpy) if dtype in ("float16", "float32") else None
+    is_integer = dtype.startswith(("int", "uint"))
     for index, item in enumerate(flat.tolist()):
         if isinstance(item, float) and held is not None:
-            flat[index] = float(held.type(item))
-        elif isinstance(item, (float, torch.SymFloat)) and dtype.startswith(("int", "uint")):
+            with np.errstate(over="ignore"):  # what is too large is infinite
+                flat[index] = float(held.type(item))
+        elif is_integer and isinstance(item, float):
+            flat[index] = saturated(item, dtype)
+        elif is_integer and isinstance(item, torch.SymFloat):
             flat[index] = as_int(item)
+        elif is_integer and isinstance(item, int) and not isinstance(item, bool):
+            flat[index] = wrapped(item, dtype)
     return rounded

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from metal4conv.execute import host  # noqa: F401 (fills the table)
-from metal4conv.execute.table import HOST_OPS
+from metal4conv.execute.elementwise_unary import converted
+from metal4conv.execute.families import load_all
+from metal4conv.execute.marshal import host_to_dtype
+from metal4conv.execute.table import HOST_OPS, MIL_OPS
 from tests.execute.symbols import Symbols, symbolic
+
+load_all()
 
 
 def run(name: str, *arguments: Any, **named: Any) -> Any:
@@ -156,3 +161,65 @@ def test_tensors_of_symbolic_sizes() -> None:
             assert symbols.shape_at(counted, n, 0) == (n,)
             assert symbols.shape_at(real_counted, n, 0) == (n,)
             assert symbols.shape_at(filled, n, 0) == (n, 2)
+
+
+NUMBERS = [-7, -2, -1, 0, 1, 3, 8]
+
+
+@pytest.mark.parametrize("name", ["floor_div", "mod", "pow", "real_div"])
+def test_sizes_are_divided_as_tensors_are(name: str) -> None:
+    x, y = (np.array(part, np.int32) for part in np.meshgrid(NUMBERS, NUMBERS))
+    found = host_to_dtype(run(name, x.astype(object), y.astype(object)), "int32")
+    expected = MIL_OPS.lookup(name, 18)(torch.from_numpy(x), torch.from_numpy(y))
+    assert found.tolist() == converted(expected, torch.int32).tolist()
+
+
+def test_sizes_wrap_around_where_they_do_not_fit() -> None:
+    product = run("mul", sizes([2**20, -3]), sizes(2**12))
+    assert host_to_dtype(product, "int32").tolist() == [0, -3 * 2**12]
+    assert host_to_dtype(run("cast", sizes([300.0, -5.0, 300]), "uint8"), "uint8").tolist() == [
+        255,
+        0,
+        44,
+    ]
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_rounding_keeps_what_is_not_finite(number: float) -> None:
+    for name in ("ceil", "floor", "round"):
+        assert repr(run(name, sizes([number])).tolist()) == repr([number])
+    assert math.isnan(run("sign", sizes(math.nan)).item())
+
+
+def test_a_large_size_as_float16_is_infinite() -> None:
+    assert host_to_dtype(sizes([1e6]), "float16").tolist() == [math.inf]
+
+
+def test_a_range_without_steps() -> None:
+    with pytest.raises(ValueError, match="steps of 0"):
+        run("range_1d", 5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "places", "axis", "batch_dims"),
+    [
+        ((2, 3), (2, 2), 1, 1),
+        ((2, 3), (2,), 1, 1),
+        ((2, 3, 4), (2, 5), 2, 1),
+        ((2, 3, 4), (2, 3, 2), 2, 2),
+        ((0, 3), (0, 2), 1, 1),
+    ],
+)
+def test_gather_with_batches_picks_as_tensors_do(
+    shape: tuple[int, ...], places: tuple[int, ...], axis: int, batch_dims: int
+) -> None:
+    random = np.random.default_rng(0)
+    x = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    indices = random.integers(0, shape[axis], places, np.int32)
+    found = run("gather", x.astype(object), indices.astype(object), axis, batch_dims)
+    from coremltools.converters.mil.mil.ops.defs._utils import compute_gather
+
+    expected = compute_gather(x, indices, axis, batch_dims) if x.size else np.zeros((0, 2))
+    assert found.dtype == object
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found.astype(np.int32), expected)
