@@ -38,6 +38,38 @@ def conv(
     return CONVOLUTIONS[rank](x, weight, bias, strides, padding, dilations, groups)
 
 
+@MIL_OPS("conv_quantized")
+def conv_quantized(
+    x: Tensor,
+    weight: Tensor,
+    quantization_type: str,
+    quant_scale: Tensor,
+    quant_bias: Tensor,
+    bias: Tensor | None = None,
+    nbits: int = 8,
+    strides: Ints | None = None,
+    pad_type: str = "valid",
+    pad: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """A convolution whose weight is `weight * quant_scale + quant_bias`.
+
+    Scale and bias have one element, or one for each output channel. The operation has no input for
+    the table of quantization type "lut".
+    """
+    if quantization_type != "linear":
+        raise UnsupportedModel(f'conv_quantized has no input for the "{quantization_type}" type')
+    if not 1 <= nbits <= 8:
+        raise UnsupportedModel(f"conv_quantized has 1 to 8 bits, not {nbits}")
+    channels = (-1, *[1] * (weight.dim() - 1))
+    scales, offsets = (item.to(x.dtype).reshape(channels) for item in (quant_scale, quant_bias))
+    values = weight.to(x.dtype) * scales + offsets
+    added = None if bias is None else bias.to(x.dtype)
+    y: Tensor = conv(x, values, added, strides, pad_type, pad, dilations, groups)
+    return y
+
+
 @MIL_OPS("conv_transpose")
 def conv_transpose(
     x: Tensor,

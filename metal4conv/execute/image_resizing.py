@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.scatter_gather import checked
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints
 
 MODES = ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS", "OFFSET_CORNERS")
@@ -93,7 +94,11 @@ def resize(
     interpolation_mode: str = "LINEAR",
     sampling_mode: str = "DEFAULT",
 ) -> Tensor:
-    """`x` with its last `resized_dims` dimensions resized to those of `shape`; 0 keeps a size."""
+    """`x` with its last `resized_dims` dimensions resized to those of `shape`; 0 keeps a size.
+
+    The nearest neighbor is the element closest to the position that the sampling mode gives, of
+    two the later one. In the default mode it counts from centres, as `resize_nearest_neighbor`.
+    """
     kept = x.shape[x.dim() - resized_dims :]
     wanted = shape[len(shape) - resized_dims :]
     sizes = [old if new == 0 else new for old, new in zip(kept, wanted, strict=True)]
@@ -101,11 +106,9 @@ def resize(
         return linear_resize(x, sizes, sampling_mode)
     if interpolation_mode != "NEAREST_NEIGHBOR":
         raise UnsupportedModel(f'resize has no interpolation mode "{interpolation_mode}"')
-    if sampling_mode not in ("DEFAULT", "UNALIGN_CORNERS"):
-        raise UnsupportedModel(
-            f'resize to the nearest neighbor is not known here with sampling mode "{sampling_mode}"'
-        )
-    return nearest_resize(x, sizes, from_centres)
+    if sampling_mode not in NEAREST:
+        raise UnsupportedModel(f'resizing has no sampling mode "{sampling_mode}"')
+    return nearest_resize(x, sizes, NEAREST[sampling_mode])
 
 
 @EXACT_OPS("crop")
@@ -205,7 +208,7 @@ def crop_resize(
         box_indices = torch.arange(boxes.shape[0])
     inside = ((rows >= 0) & (rows <= height - 1)).unsqueeze(-1)
     inside = inside & ((columns >= 0) & (columns <= width - 1)).unsqueeze(-2)
-    image = box_indices.long()[:, None, None]
+    image = checked(box_indices, x.shape[0])[:, None, None]
     y0, y1, dy = neighbours(rows, height)
     x0, x1, dx = neighbours(columns, width)
     dy, dx = dy[:, :, None, None], dx[:, None, :, None]
@@ -228,6 +231,8 @@ def resample(
     align_corners: bool,
 ) -> Tensor:
     """`x` at positions `(column, row)`, interpolated or at the nearest element, halves upwards."""
+    sampling_mode, padding_mode = sampling_mode.lower(), padding_mode.lower()
+    coordinates_mode = coordinates_mode.lower()
     if sampling_mode not in ("bilinear", "nearest"):
         raise UnsupportedModel(f'resample has no sampling mode "{sampling_mode}"')
     plain = padding_mode == "border" or (padding_mode == "constant" and padding_value == 0)
@@ -266,7 +271,7 @@ def affine(
     align_corners: bool,
 ) -> Tensor:
     """`x` at positions that a matrix `[a0, a1, a2, b0, b1, b2]` makes of the output's."""
-    if coordinates_mode != "normalized_minus_one_to_one":
+    if coordinates_mode.lower() != "normalized_minus_one_to_one":
         raise UnsupportedModel(f'affine is not known here with coordinates "{coordinates_mode}"')
     batch, channels = x.shape[:2]
     matrix = transform_matrix.reshape(-1, 2, 3).expand(batch, 2, 3)
@@ -369,6 +374,47 @@ def from_centres(old: int, new: int) -> Tensor:
     [0, 1, 1]
     """
     return (torch.arange(new) * 2 + 1) * old // (2 * new)
+
+
+def from_corners(old: int, new: int) -> Tensor:
+    """The indices closest to positions from the first element to the last.
+
+    >>> from_corners(3, 4).tolist(), from_corners(3, 1).tolist()
+    ([0, 1, 1, 2], [0])
+    """
+    spaces = at_least_one(new - 1)
+    return (torch.arange(new) * (2 * (old - 1)) + spaces) // (2 * spaces)
+
+
+def from_corners_or_middle(old: int, new: int) -> Tensor:
+    """The same, but a single element comes from the middle.
+
+    >>> from_corners_or_middle(3, 1).tolist()
+    [1]
+    """
+    if isinstance(new, int) and new == 1:
+        return torch.full((1,), 0) + old // 2
+    return from_corners(old, new)
+
+
+def from_offset(old: int, new: int) -> Tensor:
+    """The indices closest to the centres of parts of the way from the first element to the last.
+
+    >>> from_offset(3, 4).tolist(), from_offset(1, 2).tolist()
+    ([0, 1, 1, 2], [0, 0])
+    """
+    doubled = (torch.arange(new) * 2 + 1) * at_least_one(old - 1)
+    return ((doubled + new) // (2 * new)).clamp(max=old - 1)
+
+
+NEAREST: dict[str, Callable[[int, int], Tensor]] = {
+    "DEFAULT": from_centres,
+    "UNALIGN_CORNERS": from_centres,
+    "STRICT_ALIGN_CORNERS": from_corners,
+    "ALIGN_CORNERS": from_corners_or_middle,
+    "OFFSET_CORNERS": from_offset,
+}
+"""Indices into a dimension of one size for another, by the sampling mode of `resize`."""
 
 
 def corners(boxes: Tensor, mode: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from metal4conv.errors import UnsupportedModel
 from tests.execute.value_inference import assert_close, computed, random_array, symbolic_shapes
 
 
@@ -133,3 +134,109 @@ def test_symbolic_sizes_stay_symbolic(operation, options):
     symbolic, shapes = symbolic_shapes(operation, {"x": (2, 3)}, **given)
     assert symbolic
     assert shapes == [computed(operation, **given).shape]
+
+
+@pytest.mark.parametrize("each", [1, 6])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_conv_quantized(each, rank):
+    x = random_array(1, 4, *(5, 6, 7)[:rank])
+    random = np.random.default_rng(1)
+    weight = random.integers(0, 256, (6, 2, *(3, 2, 2)[:rank]), np.uint8)
+    scale, offset = random_array(each, seed=2), random_array(each, seed=3)
+    shape = (each, *[1] * (rank + 1))
+    found = computed(
+        "conv_quantized",
+        x=x,
+        weight=weight,
+        bias=np.arange(6, dtype=np.uint8),
+        quantization_type="linear",
+        quant_scale=scale,
+        quant_bias=offset,
+        groups=2,
+    )
+    values = weight * scale.reshape(shape) + offset.reshape(shape)
+    plain = slow_conv(x, values, [(0, 0)] * rank, (1,) * rank, (1,) * rank, groups=2)
+    expected = plain + np.arange(6).reshape(-1, *[1] * rank)
+    assert_close(found, expected, tolerance=2e-3)  # sums of numbers around 500
+
+
+def test_conv_quantized_has_no_table():
+    one = np.ones(1, np.float32)
+    given = {"x": random_array(1, 1, 3), "weight": np.ones((1, 1, 1), np.uint8)}
+    given |= {"quant_scale": one, "quant_bias": one}
+    with pytest.raises(UnsupportedModel, match='no input for the "lut"'):
+        computed("conv_quantized", **given, quantization_type="lut")
+    with pytest.raises(UnsupportedModel, match="9"):
+        computed("conv_quantized", **given, quantization_type="linear", nbits=9)
+
+
+def slow_transposed(x, weight, strides, dilations, groups):
+    """The full transposed convolution in any number of dimensions, by the definition."""
+    rank = x.ndim - 2
+    windows = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    sizes = [(n - 1) * s + k for n, s, k in zip(x.shape[2:], strides, windows, strict=True)]
+    outputs, inputs = weight.shape[1], x.shape[1] // groups
+    y = np.zeros((x.shape[0], outputs * groups, *sizes))
+    for place in itertools.product(*map(range, x.shape[2:])):
+        for tap in itertools.product(*map(range, weight.shape[2:])):
+            at = tuple(place[i] * strides[i] + tap[i] * dilations[i] for i in range(rank))
+            for group in range(groups):
+                channels = slice(group * inputs, (group + 1) * inputs)
+                to = slice(group * outputs, (group + 1) * outputs)
+                y[(slice(None), to, *at)] += (
+                    x[(slice(None), channels, *place)] @ weight[(channels, slice(None), *tap)]
+                )
+    return y
+
+
+@pytest.mark.parametrize("pad_type", ["valid", "same", "custom", "output"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_conv_transpose_of_each_rank(rank, groups, pad_type):
+    x = random_array(2, 4, *(4, 3, 2)[:rank])
+    weight = random_array(4, 3, *(3, 4, 2)[:rank], seed=1)
+    bias = random_array(3 * groups, seed=2)
+    strides, dilations = (2, 1, 2)[:rank], (1, 2, 1)[:rank]
+    full = slow_transposed(x, weight, strides, dilations, groups)
+    full = full + bias.reshape(-1, *[1] * rank)
+    windows = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    options, cuts = {"pad_type": pad_type}, [(0, 0)] * rank
+    match pad_type:
+        case "same":
+            totals = [k - s for k, s in zip(windows, strides, strict=True)]
+            cuts = [(total // 2, total - total // 2) for total in totals]
+        case "custom":
+            cuts = [(1, 0), (0, 2), (0, 0)][:rank]
+            options["pad"] = tuple(itertools.chain(*cuts))
+        case "output":
+            sizes = [size - 1 for size in full.shape[2:]]
+            cuts = [(0, 1)] * rank
+            options = {"output_shape": (2, 3 * groups, *sizes)}
+    found = computed(
+        "conv_transpose",
+        x=x,
+        weight=weight,
+        bias=bias,
+        strides=strides,
+        dilations=dilations,
+        groups=groups,
+        **options,
+    )
+    inner = tuple(slice(a, n - b) for (a, b), n in zip(cuts, full.shape[2:], strict=True))
+    assert_close(found, full[(slice(None), slice(None), *inner)], tolerance=2e-5)
+
+
+@pytest.mark.parametrize("pad_type", ["same", "same_lower"])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_same_padding_of_conv_in_one_and_three_dimensions(rank, pad_type):
+    x, weight = random_array(1, 2, *(6, 5, 4)[:rank]), random_array(3, 2, *(4, 3, 2)[:rank], seed=1)
+    strides, dilations = (2, 1, 3)[:rank], (1, 2, 1)[:rank]
+    pads = []
+    for n, k, s, d in zip(x.shape[2:], weight.shape[2:], strides, dilations, strict=True):
+        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        less, more = total // 2, total - total // 2
+        pads.append((less, more) if pad_type == "same" else (more, less))
+    found = computed(
+        "conv", x=x, weight=weight, pad_type=pad_type, strides=strides, dilations=dilations
+    )
+    assert_close(found, slow_conv(x, weight, pads, strides, dilations))

@@ -1,9 +1,13 @@
 """Numbers that coremltools' own tests expect of Core ML, and slow loops in numpy."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.image_resizing import MODES
 from tests.execute.value_inference import assert_close, computed, random_array, symbolic_shapes
 
 ROW = np.array([0, 1], np.float32).reshape(1, 1, 2)
@@ -240,3 +244,89 @@ def test_symbolic_sizes_stay_symbolic(operation, options):
     symbolic, shapes = symbolic_shapes(operation, {"x": (2, 3)}, **given)
     assert symbolic
     assert shapes == [computed(operation, **given).shape]
+
+
+def nearest(mode, old, new):
+    """Where the elements come from: the sampling positions of `resize_bilinear`, halves upwards."""
+    delta = Fraction(max(1, old - 1), new)
+    spacing = {
+        "STRICT_ALIGN_CORNERS": Fraction(old - 1, max(1, new - 1)),
+        "ALIGN_CORNERS": Fraction(old - 1, max(1, new - 1)),
+        "OFFSET_CORNERS": delta,
+        "UNALIGN_CORNERS": Fraction(old, new),
+    }[mode]
+    start = {"OFFSET_CORNERS": delta / 2, "UNALIGN_CORNERS": spacing / 2 - Fraction(1, 2)}
+    first = start.get(mode, Fraction(0))
+    if mode == "ALIGN_CORNERS" and new == 1:
+        first = Fraction(old - 1, 2)
+    points = [min(old - 1, max(0, first + at * spacing)) for at in range(new)]
+    return [min(old - 1, math.floor(point + Fraction(1, 2))) for point in points]
+
+
+@pytest.mark.parametrize(
+    "mode", ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS", "UNALIGN_CORNERS"]
+)
+@pytest.mark.parametrize("old", [1, 2, 3, 5])
+@pytest.mark.parametrize("new", [1, 2, 3, 4, 7, 10])
+def test_nearest_neighbor_in_each_sampling_mode(mode, old, new):
+    x = random_array(2, old)
+    options = {"interpolation_mode": "NEAREST_NEIGHBOR", "sampling_mode": mode}
+    found = computed("resize", x=x, shape=(new,), resized_dims=1, **options)
+    np.testing.assert_array_equal(found, x[:, nearest(mode, old, new)])
+
+
+def test_nearest_neighbor_of_integers_is_exact():
+    x = np.array([[2**24 + 1, -7]], np.int32)
+    options = {"interpolation_mode": "NEAREST_NEIGHBOR"}
+    found = computed("resize", x=x, shape=(4,), resized_dims=1, **options)
+    assert found.tolist() == [[2**24 + 1, 2**24 + 1, -7, -7]]
+
+
+def test_an_unknown_sampling_mode_of_nearest_neighbor():
+    options = {"interpolation_mode": "NEAREST_NEIGHBOR", "sampling_mode": "SOME"}
+    with pytest.raises(UnsupportedModel, match="SOME"):
+        computed("resize", x=ROW, shape=(3,), resized_dims=1, **options)
+
+
+@pytest.mark.parametrize("index", [-1, 1])
+def test_crop_resize_of_an_image_that_is_not_there(index):
+    boxes = np.array([[0, 0, 1, 1]], np.float32)
+    with pytest.raises(IndexError, match=f"index {index} is out of range"):
+        computed("crop_resize", x=COUNTED, boxes=boxes, box_indices=np.array([index], np.int32))
+
+
+def test_modes_of_affine_in_capitals():
+    """coremltools compares them without case."""
+    given = {
+        "x": SQUARE,
+        "transform_matrix": np.array([[1, 0, 0, 0, 1, 0]], np.float32),
+        "output_height": 2,
+        "output_width": 2,
+        "padding_value": 0.0,
+        "align_corners": True,
+        "sampling_mode": "BILINEAR",
+        "padding_mode": "CONSTANT",
+        "coordinates_mode": "NORMALIZED_MINUS_ONE_TO_ONE",
+    }
+    assert_close(computed("affine", **given), SQUARE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("interpolation", ["LINEAR", "NEAREST_NEIGHBOR"])
+def test_resize_to_its_own_size_changes_nothing(mode, interpolation):
+    x = random_array(1, 2, 3, 4)
+    options = {"interpolation_mode": interpolation, "sampling_mode": mode}
+    found = computed("resize", x=x, shape=(3, 0), resized_dims=2, **options)
+    if mode == "OFFSET_CORNERS" and interpolation == "LINEAR":
+        assert found.shape == x.shape  # its positions lie between the elements
+    else:
+        assert_close(found, x)
+
+
+def test_resize_of_an_empty_batch():
+    x = np.zeros((0, 2, 3, 4), np.float32)
+    for name, options in [
+        ("resize_bilinear", {"target_size_height": 5, "target_size_width": 2}),
+        ("resize_nearest_neighbor", {"target_size_height": 5, "target_size_width": 2}),
+    ]:
+        assert computed(name, x=x, **options).shape == (0, 2, 5, 2)
