@@ -69,6 +69,12 @@ def list_read(ls: Any, index: int) -> Tensor:
 @EXACT_OPS("list_gather")
 def list_gather(ls: Any, indices: Ints) -> Tensor:
     """The elements at `indices`, stacked along a new first dimension."""
+    if not indices:
+        written = [element for element in ls if element is not None]
+        if not written:
+            raise UnsupportedModel("elements of unknown shape cannot be stacked to an empty tensor")
+        empty: Tensor = written[0].new_empty((0, *written[0].shape))
+        return empty
     return torch.stack([list_read(ls, index) for index in indices])
 
 

@@ -18,20 +18,20 @@ class State:
     value: Tensor
 
 
-@EXACT_OPS("read_state")
+@EXACT_OPS("read_state", since=18)
 def read_state(input: Any) -> Tensor:
     """The state's current value; later updates do not change what was read."""
     return as_state(input).value
 
 
-@EXACT_OPS("coreml_update_state")
+@EXACT_OPS("coreml_update_state", since=18)
 def coreml_update_state(state: Any, value: Tensor) -> Tensor:
     """Puts `value` into the state, and gives it."""
     write_state(state, value)
     return value
 
 
-@EXACT_OPS("write_state")
+@EXACT_OPS("write_state", since=18)
 def write_state_operation(input: Any, data: Tensor) -> tuple[()]:
     """Puts `data` into the state; this is how packages on disk write the update."""
     write_state(input, data)
