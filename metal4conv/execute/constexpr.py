@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints
@@ -48,7 +49,10 @@ def constexpr_lut_to_dense(indices: Tensor, lut: Tensor, vector_axis: int | None
     Elements that are vectors are laid out along `vector_axis`.
     """
     *blocks, palettes, vector = lut.shape
-    table = torch.arange(math.prod(blocks)).reshape(blocks) * palettes
+    outside = (indices >= palettes).any() if palettes < 256 else None
+    if outside is not None and not isinstance(outside, FakeTensor) and bool(outside):
+        raise IndexError(f"an index is out of range for tables of {palettes} elements")
+    table = torch.arange(math.prod(blocks), device=lut.device).reshape(blocks) * palettes
     rows = over_blocks(indices, blocks).int() + one_a_block(table, indices)
     dense = lut.reshape(-1, vector)[rows.reshape(indices.shape)]
     if vector == 1:
@@ -70,8 +74,12 @@ def constexpr_sparse_to_dense_packed(nonzero_data: Tensor, mask: Tensor, shape: 
 @EXACT_OPS("constexpr_sparse_to_dense", since=18)
 def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor) -> Tensor:
     """Zeros with `nonzero_data` where `mask` is not zero."""
-    zeros = torch.zeros(mask.shape, dtype=nonzero_data.dtype)
-    return zeros.masked_scatter(mask != 0, nonzero_data)
+    zeros = torch.zeros(mask.shape, dtype=nonzero_data.dtype, device=mask.device)
+    is_set = mask != 0
+    count = is_set.sum()
+    if not isinstance(count, FakeTensor) and int(count) != nonzero_data.numel():
+        raise ValueError(f"{nonzero_data.numel()} values do not fit a mask of {int(count)} places")
+    return zeros.masked_scatter(is_set, nonzero_data)
 
 
 @MIL_OPS("constexpr_blockwise_shift_scale", since=18)
@@ -119,14 +127,17 @@ def quantize(
     zero_point: Tensor | None = None,
     axis: int | None = None,
 ) -> Tensor:
-    """`round(input / scale) + zero_point`, halves to even, limited to the integer type."""
+    """`round(input / scale) + zero_point`, halves to even, limited to the integer type.
+
+    NaN becomes 0, as in `cast`.
+    """
     if output_dtype not in QUANTIZED:
         raise UnsupportedModel(f'quantize makes int8 or uint8, not "{output_dtype}"')
     low, high, dtype = QUANTIZED[output_dtype]
     values = torch.round(input / along(scale, input, axis))
     if zero_point is not None:
         values = values + along(zero_point, input, axis)
-    return values.clamp(low, high).to(dtype)
+    return torch.nan_to_num(values, nan=0.0).clamp(low, high).to(dtype)
 
 
 @MIL_OPS("dequantize", since=17)
@@ -158,12 +169,13 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     if bits == 8:
         return packed[:count]
     part = bits if 8 % bits == 0 else 2  # six bits are three times two
-    shifts = torch.arange(0, 8, part, dtype=torch.uint8)
+    shifts = torch.arange(0, 8, part, dtype=torch.uint8, device=packed.device)
     parts: Tensor = (packed.unsqueeze(-1) >> shifts) & (2**part - 1)
     if part == bits:
         return parts.reshape(-1)[:count]
     several = parts.reshape(-1)[: count * bits // part].reshape(-1, bits // part)
-    weights = torch.tensor([2**at for at in range(0, bits, part)], dtype=torch.uint8)
+    digits = [2**at for at in range(0, bits, part)]
+    weights = torch.tensor(digits, dtype=torch.uint8, device=packed.device)
     return (several * weights).sum(dim=-1, dtype=torch.uint8)
 
 

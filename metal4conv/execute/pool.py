@@ -134,7 +134,7 @@ def find_overhangs(
 ) -> list[int]:
     """By how much the last window of each dimension reaches beyond the padding in "ceil" mode.
 
-    A window that would start in the padding after the data is left out, where there is any.
+    One window that would start in the padding after the data is left out, where there is any.
 
     >>> find_overhangs((6,), (3,), (2,), [(0, 0)])
     [1]
@@ -145,6 +145,7 @@ def find_overhangs(
         count = (padded - window + stride - 1) // stride + 1
         if after > window - stride and before + after > 0:
             starts = (size + before + stride - 1) // stride
-            count = torch.sym_min(count, starts)  # type: ignore[no-untyped-call]
+            fewer = torch.sym_max(count - 1, starts)  # type: ignore[no-untyped-call]
+            count = torch.sym_min(count, fewer)  # type: ignore[no-untyped-call]
         overhangs.append((count - 1) * stride + window - padded)
     return overhangs

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.table import MIL_OPS, Ints
 
 
@@ -23,6 +24,8 @@ def random_categorical(x: Tensor, mode: str = "logits", size: int = 1, seed: int
 
     The largest logit after adding Gumbel noise has the distribution, and needs no division.
     """
+    if mode not in ("logits", "probs"):
+        raise UnsupportedModel(f'random_categorical has no mode "{mode}"')
     logits = x.log() if mode == "probs" else x
     shape = (*x.shape[:-1], size, x.shape[-1])
     uniform = torch.rand(shape, generator=generator(seed)).clamp(min=1e-30)
@@ -37,8 +40,9 @@ def random_normal(shape: Ints, mean: float = 0.0, stddev: float = 1.0, seed: int
 
 @MIL_OPS("random_uniform")
 def random_uniform(shape: Ints, low: float = 0.0, high: float = 1.0, seed: int = -1) -> Tensor:
-    """Values of a uniform distribution, `high` excluded."""
-    return torch.rand(shape, generator=generator(seed)) * (high - low) + low
+    """Values of a uniform distribution, `high` excluded also where rounding gives it."""
+    values = torch.rand(shape, generator=generator(seed)) * (high - low) + low
+    return torch.where(values < high, values, low) if high > low else values
 
 
 def generator(seed: int) -> torch.Generator | None:

@@ -207,6 +207,8 @@ def run(
         state = advance(step, state)
         if output_sequence:
             outputs.append(state[0])
+    if output_sequence and not outputs:
+        return (state[0].new_empty((0, *state[0].shape)), *state)
     sequence = torch.stack(outputs) if outputs else state[0].unsqueeze(0)
     return (sequence, *state)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metal4conv.execute.elementwise_unary import CAST_DTYPES
+from metal4conv.execute.elementwise_unary import CAST_DTYPES, converted
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints, Operator
 
 Reduce = Callable[[Tensor, Ints, bool], Tensor]
@@ -21,8 +21,8 @@ def reduction(function: Reduce, name: str) -> Operator:
         if axes is None:
             axes = tuple(range(x.ndim))
         if not axes:  # torch takes no axes for all
-            return function(x.unsqueeze(0), (0,), False).to(x.dtype)
-        return function(x, axes, keep_dims).to(x.dtype)
+            return converted(function(x.unsqueeze(0), (0,), False), x.dtype)
+        return converted(function(x, axes, keep_dims), x.dtype)
 
     operator.__name__ = name
     operator.__doc__ = (

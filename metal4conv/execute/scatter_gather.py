@@ -37,14 +37,26 @@ def checked(indices: Tensor, size: int) -> Tensor:
     return indices
 
 
+SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32}
+
+
+def signed(x: Tensor) -> Tensor:
+    """The same bits in a type whose elements torch can pick: it leaves out most unsigned ones."""
+    return x.view(SIGNED[x.dtype]) if x.dtype in SIGNED else x
+
+
 def wrapped_each(indices: Tensor, sizes: Ints) -> Tensor:
     """`wrapped` for indices whose last axis runs over several axes."""
+    if not sizes:
+        return indices.long()
     each = zip(indices.unbind(-1), sizes, strict=True)
     return torch.stack([wrapped(index, size) for index, size in each], -1)
 
 
 def checked_each(indices: Tensor, sizes: Ints) -> Tensor:
     """`checked` for indices whose last axis runs over several axes."""
+    if not sizes:
+        return indices.long()
     each = zip(indices.unbind(-1), sizes, strict=True)
     return torch.stack([checked(index, size) for index, size in each], -1)
 
@@ -75,7 +87,7 @@ def gather_validated(
 
 def picked(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """Slices along an axis; the shape of `indices` takes the place of the axis."""
-    flat = torch.index_select(x, axis, indices.reshape(-1))
+    flat = torch.index_select(signed(x), axis, indices.reshape(-1)).view(x.dtype)
     return flat.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
@@ -110,10 +122,8 @@ def gather_along_axis_validated(
 
 
 def picked_along(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """Elements along an axis; torch does this for no unsigned type but uint8."""
-    if x.dtype == torch.uint16:
-        return torch.gather(x.view(torch.int16), axis, indices).view(torch.uint16)
-    return torch.gather(x, axis, indices)
+    """Elements along an axis, one for each index."""
+    return torch.gather(signed(x), axis, indices).view(x.dtype)
 
 
 @EXACT_OPS("gather_nd")
@@ -155,7 +165,7 @@ def picked_nd(x: Tensor, indices: Tensor, batch_dims: int) -> Tensor:
 
 def flat_index(indices: Tensor, sizes: Ints) -> Tensor:
     """Indices into several axes, as in the last axis of `indices`, as one into all of them."""
-    flat = torch.zeros_like(indices[..., 0])
+    flat = indices.new_zeros(indices.shape[:-1])
     for index, size in zip(indices.unbind(-1), sizes, strict=True):
         flat = flat * size + index
     return flat

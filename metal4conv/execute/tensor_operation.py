@@ -35,8 +35,10 @@ def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = Fa
     """Running sums along `axis`; exclusive ones start with 0, reverse ones at the end."""
     ordered = torch.flip(x, (axis,)) if reverse else x
     if exclusive:
-        zero = torch.zeros_like(torch.narrow(ordered, axis, 0, 1))
-        ordered = torch.cat([zero, torch.narrow(ordered, axis, 0, ordered.shape[axis] - 1)], axis)
+        shape = list(x.shape)
+        shape[axis] = 1
+        longer = torch.cat([x.new_zeros(shape), ordered], axis)
+        ordered = torch.narrow(longer, axis, 0, x.shape[axis])
     total = torch.cumsum(ordered, axis, dtype=x.dtype)
     return torch.flip(total, (axis,)) if reverse else total
 
@@ -130,6 +132,8 @@ def framed(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
 def range_1d(end: float, start: float, step: float) -> Tensor:
     """The numbers from `start` on in steps, without `end`."""
     numbers = (start, end, step)
+    if isinstance(step, (int, float)) and step == 0:
+        raise ValueError("a range cannot have steps of 0")
     if any(isinstance(number, (torch.SymInt, torch.SymFloat)) for number in numbers):
         count = as_int(ceil(divide(plus(end, negate(start)), step)))
         return torch.arange(count) * step + start
@@ -261,6 +265,12 @@ def split(
         parts.append(torch.narrow(x, axis, start, size))
         start = start + size
     return tuple(parts)
+
+
+@EXACT_OPS("const", "_const_symbolic")
+def const(val: Tensor) -> Tensor:
+    """The value; a plan takes it from the operation and does not run this."""
+    return val
 
 
 @EXACT_OPS("identity")

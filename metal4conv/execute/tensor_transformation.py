@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from metal4conv.execute.host_numbers import maximum, minimum
-from metal4conv.execute.scatter_gather import picked_along
+from metal4conv.execute.scatter_gather import picked_along, signed
 from metal4conv.execute.table import EXACT_OPS, Bools, Ints, Tensors
 from metal4conv.execute.tensor_operation import framed
 
@@ -22,8 +22,9 @@ LARGEST = 2**30
 def depth_to_space(x: Tensor, block_size: int) -> Tensor:
     """Channels moved into blocks of pixels; a block's position is the outer part of the channel."""
     n, c, h, w = x.shape
-    blocks = x.reshape(n, block_size, block_size, c // (block_size * block_size), h, w)
-    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, h * block_size, w * block_size)
+    channels = c // (block_size * block_size)
+    blocks = x.reshape(n, block_size, block_size, channels, h, w)
+    return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, channels, h * block_size, w * block_size)
 
 
 @EXACT_OPS("space_to_depth")
@@ -45,7 +46,7 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     return blocks.permute(0, 1, 4, 2, 5, 3).reshape(n, c // (f * f), h * f, w * f)
 
 
-@EXACT_OPS("pixel_unshuffle")
+@EXACT_OPS("pixel_unshuffle", since=16)
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     """Blocks of pixels moved into channels; the inverse of `pixel_shuffle`."""
     n, c, h, w = x.shape
@@ -133,7 +134,7 @@ def with_remainder(x: Tensor, sizes: list[int]) -> list[int]:
     return [x.numel() // known if axis == unknown[0] else size for axis, size in enumerate(sizes)]
 
 
-@EXACT_OPS("reshape_like")
+@EXACT_OPS("reshape_like", since=16)
 def reshape_like(
     x: Tensor, ref_tensors: Tensors, begins: Ints, ends: Ints, end_masks: Bools
 ) -> Tensor:
@@ -147,7 +148,12 @@ def reshape_like(
 @EXACT_OPS("reverse")
 def reverse(x: Tensor, axes: Ints | None = None) -> Tensor:
     """The tensor backwards along `axes`, by default along all."""
-    return torch.flip(x, tuple(range(x.ndim)) if axes is None else axes)
+    return turned(x, tuple(range(x.ndim)) if axes is None else axes)
+
+
+def turned(x: Tensor, axes: Ints) -> Tensor:
+    """The tensor backwards along `axes`, which may be none."""
+    return torch.flip(signed(x), axes).view(x.dtype) if axes else x
 
 
 @EXACT_OPS("reverse_sequence")
@@ -178,11 +184,11 @@ def slice_by_index(
     An axis in `squeeze_mask` is indexed by its `begin` and disappears.
     """
     flipped, index = slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
-    result: Tensor = (torch.flip(x, flipped) if flipped else x)[index]
+    result: Tensor = turned(x, flipped)[index]
     return result
 
 
-@EXACT_OPS("slice_update")
+@EXACT_OPS("slice_update", since=18)
 def slice_update(
     x: Tensor,
     update: Tensor,
@@ -195,10 +201,10 @@ def slice_update(
 ) -> Tensor:
     """The tensor with `update` in place of what `slice_by_index` gives."""
     flipped, index = slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
-    result = torch.flip(x, flipped) if flipped else x.clone()
+    result = turned(x, flipped) if flipped else x.clone()
     part = result[index]
     part.copy_(update.reshape(part.shape))
-    return torch.flip(result, flipped) if flipped else result
+    return turned(result, flipped)
 
 
 def slices(

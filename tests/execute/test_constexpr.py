@@ -142,3 +142,73 @@ def test_quantize(dtype, axis):
     back = computed("dequantize", **given | {"input": found}, **options)
     shape = (1, 3, 1) if axis is not None else ()
     assert_close(back, (found.astype(np.float32) - 5) * scale.reshape(shape))
+
+
+def test_a_mask_that_does_not_fit_its_values():
+    for count in (8, 10):
+        with pytest.raises(ValueError, match=f"{count} values do not fit a mask of 9 places"):
+            computed("constexpr_sparse_to_dense", nonzero_data=random_array(count), mask=MASK)
+    packed = {"mask": np.array([0b111], np.uint8), "shape": (5,)}
+    with pytest.raises(ValueError, match="2 values do not fit a mask of 3 places"):
+        computed("constexpr_sparse_to_dense", 16, nonzero_data=random_array(2), **packed)
+
+
+def test_an_index_beyond_its_table():
+    """With two tables it would silently be an element of the next."""
+    indices, lut = np.array([[1], [4]], np.uint8), random_array(2, 1, 4, 1)
+    with pytest.raises(IndexError, match="tables of 4 elements"):
+        computed("constexpr_lut_to_dense", indices=indices, lut=lut)
+
+
+@pytest.mark.parametrize("vector", [1, 2, 3])
+@pytest.mark.parametrize("blocks", [(1, 1), (2, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
+def test_tables_of_each_kind(bits, blocks, vector):
+    from coremltools.optimize import _utils
+
+    indices = RANDOM.integers(0, 2**bits, (4, 6), np.uint8)
+    lut = random_array(*blocks, 2**bits, vector)
+    for axis in (0, 1) if vector > 1 else (None, 0):
+        found = computed("constexpr_lut_to_dense", indices=indices, lut=lut, vector_axis=axis)
+        assert_close(found, _utils.lut_to_dense(indices, lut, axis))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32", "float16"])
+@pytest.mark.parametrize("blocks", [(1, 1, 1), (4, 1, 2), (2, 3, 1), (4, 3, 2)])
+def test_blocks_of_each_kind(blocks, dtype):
+    from coremltools.converters.mil.mil.ops.defs.iOS18.compression import (
+        constexpr_blockwise_shift_scale as theirs,
+    )
+
+    data = RANDOM.integers(0, 16, (4, 3, 2)).astype(dtype)
+    scale, offset = random_array(*blocks), RANDOM.integers(0, 5, blocks).astype(dtype)
+    for given in (None, offset, offset.astype(np.float32) / 2):
+        found = computed("constexpr_blockwise_shift_scale", data=data, scale=scale, offset=given)
+        assert found.dtype == np.float32
+        assert_close(found, theirs.decompress(data, scale, given))
+
+
+def test_joint_compression_step_by_step():
+    """Sparse indices into a table of int8, whose elements are scaled by block."""
+    mask, values = computed(
+        "constexpr_lut_to_sparse",
+        indices_mask=MASK,
+        indices_nonzero_data=np.array([0, 1, 1, 0, 1, 1, 0, 0, 1], np.uint8),
+        lut=np.array([20, 30], np.int8).reshape(1, 1, 2, 1),
+    )
+    assert values.dtype == np.int8
+    scaled_mask, scaled = computed(
+        "constexpr_sparse_blockwise_shift_scale",
+        data_mask=mask,
+        nonzero_data=values,
+        scale=np.array([[0.1], [0.2], [0.3], [0.4]], np.float32),
+    )
+    dense = computed("constexpr_sparse_to_dense", nonzero_data=scaled, mask=scaled_mask)
+    expected = [[2, 3, 0, 0], [6, 4, 6, 0], [0, 0, 9, 6], [8, 12, 0, 0]]
+    assert_close(dense, np.array(expected, np.float32))
+
+
+def test_quantize_at_the_ends():
+    x = np.array([np.nan, np.inf, -np.inf, 2.5, 3.5, -2.5], np.float32)
+    found = computed("quantize", input=x, scale=np.array(1, np.float32), output_dtype="int8")
+    assert found.tolist() == [0, 127, -128, 2, 4, -2]

@@ -110,3 +110,38 @@ def test_symbolic_sizes_stay_symbolic(operation, options, rank):
     symbolic, shapes = symbolic_shapes(operation, {"x": (2, 3)[:rank]}, **given)
     assert symbolic
     assert shapes == [computed(operation, **given).shape]
+
+
+def test_ceil_mode_leaves_out_one_window_as_documented():
+    """With padding wider than the window several windows would start behind the data."""
+    x = random_array(1, 1, 4)
+    found = computed(
+        "max_pool", x=x, kernel_sizes=(2,), pad_type="custom", pad=(3, 3), ceil_mode=True
+    )
+    # ceil((4 + 6 - 2) / 1) + 1 = 9, and (9 - 1) * 1 >= 4 + 3, so one less
+    assert found.shape == (1, 1, 8)
+
+
+@pytest.mark.parametrize("operation", sorted(FUNCTIONS))
+@pytest.mark.parametrize("shape", [(0, 2, 6), (1, 1, 1)])
+def test_small_and_empty_tensors(operation, shape):
+    x = np.ones(shape, np.float32)
+    size = min(3, shape[-1])
+    found = computed(operation, x=x, kernel_sizes=(size,), pad_type="valid")
+    assert found.shape == (*shape[:2], shape[-1] - size + 1)
+
+
+@pytest.mark.parametrize("operation", ["avg_pool", "max_pool"])
+@pytest.mark.parametrize("pad_type", ["same", "same_lower"])
+def test_same_padding_in_three_dimensions(operation, pad_type):
+    x = random_array(1, 2, 5, 6, 4)
+    sizes, strides, pads, counts = (3, 2, 4), (2, 1, 3), [], []
+    for n, k, s in zip(x.shape[2:], sizes, strides, strict=True):
+        counts.append(-(-n // s))
+        total = max(0, (counts[-1] - 1) * s + k - n)
+        less, more = total // 2, total - total // 2
+        pads.append((less, more) if pad_type == "same" else (more, less))
+    fill = 0.0 if operation == "avg_pool" else np.nan
+    expected = slow_pool(operation, x, sizes, strides, pads, counts, fill)
+    found = computed(operation, x=x, kernel_sizes=sizes, strides=strides, pad_type=pad_type)
+    assert_close(found, expected)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.execute.value_inference import assert_close, computed
+from metal4conv.errors import UnsupportedModel
+from tests.execute.value_inference import assert_close, computed, random_array
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,42 @@ def test_a_seed_repeats():
     draws = [computed("random_normal", shape=(4,), seed=seed) for seed in (3, 3, 4)]
     assert (draws[0] == draws[1]).all()
     assert (draws[0] != draws[2]).any()
+
+
+def test_uniform_excludes_the_upper_end():
+    """Near 1000 a float32 has 14 bits for the fraction, so that many draws round to 1001."""
+    found = computed("random_uniform", shape=(300000,), low=1000.0, high=1001.0, seed=3)
+    assert found.min() == 1000
+    assert found.max() < 1001
+
+
+def test_uniform_of_one_value():
+    assert (computed("random_uniform", shape=(9,), low=2.0, high=2.0) == 2).all()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1,), (2, 3, 4)])
+@pytest.mark.parametrize("operation", ["random_bernoulli", "random_normal", "random_uniform"])
+def test_shapes(operation, shape):
+    found = computed(operation, shape=shape)
+    assert (found.shape, found.dtype) == (shape, np.float32)
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_certain_events(chance):
+    assert (computed("random_bernoulli", shape=(1000,), prob=chance, seed=1) == chance).all()
+    x = np.array([[1 - chance, chance]], np.float32)
+    found = computed("random_categorical", x=x, mode="probs", size=1000)
+    assert (found == chance).all()
+
+
+def test_categorical_of_more_dimensions():
+    x = random_array(2, 3, 4)
+    assert computed("random_categorical", x=x).shape == (2, 3, 1)
+    assert computed("random_categorical", x=x, size=5).shape == (2, 3, 5)
+    with pytest.raises(UnsupportedModel, match="odds"):
+        computed("random_categorical", x=x, mode="odds")
+
+
+def test_without_a_seed_draws_differ():
+    draws = [computed("random_uniform", shape=(16,)) for _ in range(2)]
+    assert (draws[0] != draws[1]).any()

@@ -1,8 +1,11 @@
 """Against loops over steps in numpy, written like those of coremltools' own tests."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from metal4conv.errors import UnsupportedModel
 from tests.execute.value_inference import assert_close, computed, random_array, symbolic_shapes
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 2, 3, 4
@@ -137,3 +140,92 @@ def test_a_symbolic_number_of_steps_keeps_shapes():
     symbolic, shapes = symbolic_shapes("lstm", {"x": (0,)}, **given)
     assert symbolic
     assert shapes == [(STEPS, BATCH, HIDDEN), (BATCH, HIDDEN), (BATCH, HIDDEN)]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("output_sequence", [True, False])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "sigmoid_hard"])
+def test_rnn_of_every_kind(activation, output_sequence, direction):
+    given = weights(1)
+    options = {"output_sequence": output_sequence, "direction": direction}
+    found = computed("rnn", x=X, initial_h=H, activation=activation, **options, **given)
+    act = ACTIVATIONS.get(activation, ACTIVATIONS["hard_sigmoid"])
+    h, outputs = H, []
+    for step in X if direction == "forward" else X[::-1]:
+        h = act(step @ given["weight_ih"].T + h @ given["weight_hh"].T + given["bias"])
+        outputs.append(h)
+    outputs = outputs if output_sequence else outputs[-1:]
+    assert_all_close(found, (np.stack(outputs), h))
+
+
+@pytest.mark.parametrize("gate", ACTIVATIONS)
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_gru_of_every_activation(gate, act):
+    given = weights(3)
+    gates, acts = ACTIVATIONS[gate], ACTIVATIONS[act]
+    found = computed(
+        "gru", 17, x=X[:2], initial_h=H, recurrent_activation=gate, activation=act, **given
+    )
+    h = H
+    w_r, w_o, w_z = np.split(given["weight_hh"], 3)
+    b_r, b_o, b_z = np.split(given["bias"], 3)
+    for step in X[:2]:
+        p_r, p_o, p_z = np.split(step @ given["weight_ih"].T, 3, axis=1)
+        r, z = gates(p_r + h @ w_r.T + b_r), gates(p_z + h @ w_z.T + b_z)
+        h = (1 - z) * acts(p_o + (r * h) @ w_o.T + b_o) + z * h
+    assert_all_close(found, (h[None], h))
+
+
+@pytest.mark.parametrize("names", [*itertools.product(ACTIVATIONS, repeat=2)])
+def test_lstm_of_every_activation(names):
+    given = weights(4)
+    gate, cell = names
+    found = computed(
+        "lstm",
+        x=X[:2],
+        initial_h=H,
+        initial_c=C,
+        recurrent_activation=gate,
+        cell_activation=cell,
+        activation="tanh",
+        **given,
+    )
+    sequence, h, c = slow_lstm(X[:2], H, C, **given, names=(gate, cell, "tanh"))
+    assert_all_close(found, (sequence[-1:], h, c))
+
+
+def test_bidirectional_lstm_with_peepholes_and_clip():
+    forward = weights(4) | {"peephole": random_array(3 * HIDDEN, seed=9)}
+    back = weights(4, seed=20) | {"peephole": random_array(3 * HIDDEN, seed=10)}
+    found = computed(
+        "lstm",
+        x=X,
+        initial_h=np.concatenate([H, H + 1], axis=1),
+        initial_c=np.concatenate([C, C - 1], axis=1),
+        direction="bidirectional",
+        output_sequence=True,
+        clip=0.4,
+        **forward,
+        **{f"{name}_back": value for name, value in back.items()},
+    )
+    left = slow_lstm(X, H, C, **forward, clip=0.4)
+    right = slow_lstm(X[::-1], H + 1, C - 1, **back, clip=0.4)
+    expected = [(left[0], right[0][::-1]), *zip(left[1:], right[1:], strict=True)]
+    assert_all_close(found, [np.concatenate(pair, axis=-1) for pair in expected])
+
+
+@pytest.mark.parametrize("output_sequence", [True, False])
+def test_a_sequence_without_steps(output_sequence):
+    sequence, h = computed(
+        "rnn", x=X[:0], initial_h=H, output_sequence=output_sequence, **weights(1)
+    )
+    assert_close(h, H)
+    assert sequence.shape == ((0, BATCH, HIDDEN) if output_sequence else (1, BATCH, HIDDEN))
+
+
+def test_unknown_directions_and_activations():
+    given = {"x": X, "initial_h": H, **weights(1)}
+    with pytest.raises(UnsupportedModel, match="bidirectional"):
+        computed("rnn", **given, direction="bidirectional")
+    with pytest.raises(UnsupportedModel, match="swish"):
+        computed("rnn", **given, activation="swish")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
 from metal4conv.execute import reduction  # noqa: F401 (fills the table)
@@ -57,3 +60,43 @@ def test_sizes_stay_symbolic() -> None:
             found = run(f"reduce_{name}", x, (2,), True)
             assert symbols.shape_at(found, 5, 8) == shape
         assert symbols.shape_at(run("reduce_argmax", x, 2), 5, 8) == (1, 4, 8)
+
+
+NUMPYS: dict[str, Callable[..., Any]] = {
+    "l1_norm": lambda x, **at: np.sum(np.abs(x), **at),
+    "l2_norm": lambda x, **at: np.sqrt(np.sum(np.square(x), **at)),
+    "log_sum": lambda x, **at: np.log(np.sum(x, **at)),
+    "log_sum_exp": lambda x, **at: np.log(np.sum(np.exp(x), **at)),
+    "max": np.max,
+    "mean": np.mean,
+    "min": np.min,
+    "prod": np.prod,
+    "sum": np.sum,
+    "sum_square": lambda x, **at: np.sum(np.square(x), **at),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("shape", [(3,), (1, 4), (2, 3, 4), (2, 1, 3, 1, 2)])
+@pytest.mark.parametrize("name", NUMPYS)
+def test_reductions_are_numpys(name: str, shape: tuple[int, ...], dtype: Any) -> None:
+    x = np.random.default_rng(0).integers(1, 5, shape).astype(dtype)
+    for axes in [(0,), (-1,), tuple(range(x.ndim)), (0, -1) if x.ndim > 1 else (0,)]:
+        for keep in (False, True):
+            expected = NUMPYS[name](x.astype(np.float64), axis=axes, keepdims=keep)
+            found = run(f"reduce_{name}", torch.from_numpy(x), axes, keep).numpy()
+            assert (found.shape, found.dtype) == (expected.shape, dtype)
+            cut = np.trunc(expected) if dtype == np.int32 else expected
+            np.testing.assert_allclose(found, cut, rtol=3e-6)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("sum", 0), ("prod", 1), ("l1_norm", 0)])
+def test_reductions_of_nothing(name: str, expected: int) -> None:
+    found = run(f"reduce_{name}", torch.zeros(2, 0), (1,))
+    assert found.tolist() == [expected, expected]
+
+
+def test_a_logarithm_of_nothing_is_the_smallest_integer() -> None:
+    """-inf, which no integer can be; a plain conversion would leave it undefined."""
+    found = run("reduce_log_sum", torch.zeros(2, dtype=torch.int32))
+    assert (found.item(), found.dtype) == (-(2**31), torch.int32)

@@ -148,3 +148,71 @@ def test_sizes_stay_symbolic() -> None:
             assert symbols.shape_at(picked, a, b) == (a, 4, 2)
             assert symbols.shape_at(deep, a, b) == (7, b)
             assert symbols.shape_at(put, a, b) == (a, 4, b)
+
+
+SMALL = [torch.int8, torch.uint8, torch.int16, torch.uint16]
+
+
+@pytest.mark.parametrize("indices", SMALL)
+@pytest.mark.parametrize("dtype", SMALL)
+def test_gathers_of_small_types_and_indices(dtype: torch.dtype, indices: torch.dtype) -> None:
+    x = np.arange(12).reshape(3, 4)
+    data = torch.from_numpy(x).to(dtype)
+    places = torch.tensor([[2, 0], [1, 1], [0, 3]]).to(indices)
+    rows = torch.tensor([2, 0]).to(indices)
+    pairs = torch.tensor([[0, 3], [2, 1]]).to(indices)
+    expected = {
+        "gather": (run("gather", data, rows), x[[2, 0]]),
+        "batched": (
+            run("gather", data, places, 1, 1),
+            np.take_along_axis(x, places.to(torch.int64).numpy(), 1),
+        ),
+        "along": (
+            run("gather_along_axis", data, places, 1),
+            np.take_along_axis(x, places.to(torch.int64).numpy(), 1),
+        ),
+        "nd": (run("gather_nd", data, pairs), x[[0, 2], [3, 1]]),
+    }
+    for name, (found, values) in expected.items():
+        assert found.dtype == dtype, name
+        np.testing.assert_array_equal(found.to(torch.int64).numpy(), values, name)
+
+
+def test_indices_into_no_axes_take_everything() -> None:
+    found = run("gather_nd", X, torch.zeros((2, 0), dtype=torch.int32))
+    np.testing.assert_array_equal(found.numpy(), np.stack([X.numpy(), X.numpy()]))
+
+
+def test_gather_of_nothing() -> None:
+    none = torch.zeros((0,), dtype=torch.int32)
+    assert run("gather", X, none, 1).shape == (3, 0, 5)
+    assert run("gather_nd", X, torch.zeros((0, 2), dtype=torch.int32)).shape == (0, 5)
+    assert run("gather", X[:0], torch.zeros((0, 2), dtype=torch.int32), 1, 1).shape == (0, 2, 5)
+    updates = torch.zeros((0, 4, 5))
+    np.testing.assert_array_equal(run("scatter", X, none, updates).numpy(), X.numpy())
+
+
+def test_gather_by_a_scalar_drops_the_axis() -> None:
+    assert run("gather", X, torch.tensor(2, dtype=torch.int32), 1).tolist() == X[:, 2].tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float16])
+@pytest.mark.parametrize("mode", UPDATE)
+def test_scatters_keep_the_dtype(mode: str, dtype: Any) -> None:
+    data = np.array([[8, 6, 4], [2, 9, 5]], dtype)
+    updates = np.array([[2, 3], [3, 2]], dtype)
+    places = np.array([[2, 0], [1, 1]], np.int32)
+    expected = data.astype(np.float64)
+    for row in range(2):
+        for column in range(2):
+            if (row, column) == (1, 0) and mode == "update":
+                continue  # the later of two updates of one element stays
+            at = row, places[row, column]
+            old = expected[at]
+            expected[at] = UPDATE[mode](old, float(updates[row, column]))
+            if dtype == np.int32 and (row, column) != (1, 0):
+                expected[at] = np.trunc(expected[at])
+    given = (torch.from_numpy(item) for item in (data, places, updates))
+    found = run("scatter_along_axis", *given, axis=1, mode=mode)
+    assert found.numpy().dtype == dtype
+    np.testing.assert_allclose(found.numpy(), expected.astype(dtype), rtol=1e-3)

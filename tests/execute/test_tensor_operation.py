@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -169,3 +170,73 @@ def test_sizes_stay_symbolic(case: str) -> None:
         found = make(torch.empty(1, 4, symbols.h, symbols.w), symbols)
         for h, w in ((6, 7), (24, 40), (32, 9)):
             assert symbols.shape_at(found, h, w) == expected(h, w)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize(("exclusive", "reverse"), [(True, True), (True, False), (False, True)])
+def test_cumsum_by_numpy(dtype: Any, axis: int, exclusive: bool, reverse: bool) -> None:
+    x = np.arange(1, 13).reshape(3, 4).astype(dtype)
+    ordered = np.flip(x, axis) if reverse else x
+    sums = np.cumsum(ordered, axis, dtype=dtype)
+    if exclusive:
+        sums = sums - ordered
+    expected = np.flip(sums, axis) if reverse else sums
+    found = run("cumsum", torch.from_numpy(x), axis, exclusive, reverse).numpy()
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_cumsum_of_nothing() -> None:
+    for exclusive in (False, True):
+        assert run("cumsum", torch.zeros(0, 3), 0, exclusive).shape == (0, 3)
+
+
+def test_a_range_without_steps() -> None:
+    with pytest.raises(ValueError, match="steps of 0"):
+        run("range_1d", 5, 0, 0)
+    with pytest.raises(ValueError, match="steps of 0"):
+        run("range_1d", 5.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "float16"])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_topk_of_each_dtype(dtype: str, ascending: bool) -> None:
+    x = np.array([[3, 100, 3, 0], [7, 1, 127, 7]], dtype)
+    order = np.argsort(x if ascending else -x.astype(np.float64), axis=-1, kind="stable")[:, :3]
+    values, indices = run("topk", torch.from_numpy(x), 3, -1, ascending)
+    assert values.numpy().dtype == dtype
+    np.testing.assert_array_equal(indices.numpy(), order)
+    np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, order, -1))
+
+
+def test_a_constant_is_its_value() -> None:
+    for name in ("const", "_const_symbolic"):
+        assert run(name, val=torch.tensor([1, 2])).tolist() == [1, 2]
+
+
+def test_non_zero_of_each_rank() -> None:
+    assert run("non_zero", torch.zeros(2, 3)).shape == (0, 2)
+    assert run("non_zero", torch.tensor([0.0, math.nan, -1.0])).tolist() == [[1], [2]]
+    assert run("non_zero", torch.tensor([[True, False], [False, True]])).tolist() == [
+        [0, 0],
+        [1, 1],
+    ]
+
+
+def test_non_maximum_suppression_of_no_boxes() -> None:
+    boxes, scores, indices, counts = run(
+        "non_maximum_suppression", BOXES[:, :0], SCORES[:, :0], 0.5, 0.0, 3, opset=15
+    )
+    assert (boxes.shape, scores.shape) == ((1, 3, 4), (1, 3, 2))
+    assert (indices.tolist(), counts.tolist()) == ([[-1, -1, -1]], [0])
+
+
+def test_select_broadcasts() -> None:
+    cond = torch.tensor([[True], [False]])
+    found = run("select", cond, torch.tensor([1, 2], dtype=torch.int32), ints(9))
+    assert (found.tolist(), found.dtype) == ([[1, 2], [9, 9]], torch.int32)
+
+
+def ints(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)

@@ -169,3 +169,57 @@ def test_sizes_stay_symbolic(case: str) -> None:
         found = make(torch.empty(1, 4, symbols.h, symbols.w), symbols)
         for h, w in ((5, 7), (24, 40), (33, 8)):
             assert symbols.shape_at(found, h, w) == expected(h, w)
+
+
+SMALL = [torch.bool, torch.int8, torch.uint8, torch.int16, torch.uint16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+def test_moves_of_small_types(dtype: torch.dtype) -> None:
+    """torch lacks kernels for some of them; MIL's iOS17 has all of these."""
+    x = np.array([[3, 1, 7], [0, 9, 5]])
+    data = torch.from_numpy(x).to(dtype)
+    expected = data.to(torch.float64).numpy()
+    lengths = torch.tensor([2, 1], dtype=torch.int8)
+    turned = expected.copy()
+    turned[0, :2] = turned[0, 1::-1]
+    updated = expected.copy()
+    updated[:, 1::-1] = expected[:, :2]
+    cases = {
+        "reverse": (run("reverse", data, (1,)), expected[:, ::-1]),
+        "reverse_sequence": (run("reverse_sequence", data, lengths, 1, 0), turned),
+        "slice_by_index": (
+            run("slice_by_index", data, (0, -1), (2, -4), (1, -2)),
+            expected[:, ::-2],
+        ),
+        "slice_by_size": (run("slice_by_size", data, (1, -2), (-1, 2)), expected[1:, 1:]),
+        "slice_update": (
+            run("slice_update", data, data[:, :2], (0, 1), (2, -4), (1, -1)),
+            updated,
+        ),
+        "sliding_windows": (
+            run("sliding_windows", data, 1, 2),
+            np.stack([expected[:, :2], expected[:, 1:]], 1),
+        ),
+        "transpose": (run("transpose", data, (1, 0)), expected.T),
+        "reshape": (run("reshape", data, (3, -1)), expected.reshape(3, 2)),
+        "expand_dims": (run("expand_dims", data, (1,)), expected[:, None]),
+        "squeeze": (run("squeeze", data[:1], (0,)), expected[0]),
+    }
+    for name, (found, values) in cases.items():
+        assert found.dtype == dtype, name
+        np.testing.assert_array_equal(found.to(torch.float64).numpy(), values, name)
+
+
+def test_a_slice_leaves_its_input() -> None:
+    x = torch.arange(4).to(torch.uint16)
+    run("slice_update", x, x[:2], (3,), (1,), (-1,))
+    assert x.to(torch.int32).tolist() == [0, 1, 2, 3]
+
+
+def test_pixels_of_an_empty_batch() -> None:
+    x = torch.zeros(0, 8, 4, 6)
+    assert run("depth_to_space", x, 2).shape == (0, 2, 8, 12)
+    assert run("space_to_depth", x, 2).shape == (0, 32, 2, 3)
+    assert run("pixel_shuffle", x, 2).shape == (0, 2, 8, 12)
+    assert run("pixel_unshuffle", x, 2).shape == (0, 32, 2, 3)

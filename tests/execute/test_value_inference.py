@@ -1,40 +1,20 @@
-"""The executor's operations against coremltools: their signatures, and its value inference."""
+"""The executor's operations against coremltools' value inference."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from metal4conv.execute import (
-    elementwise_binary,
-    elementwise_unary,
-    reduction,
-    scatter_gather,
-    tensor_operation,
-    tensor_transformation,
-)
+from metal4conv.execute.families import load_all
 from metal4conv.execute.marshal import parameters
 from metal4conv.execute.table import MIL_OPS
 
 ct = pytest.importorskip("coremltools")
+load_all()
 
-FAMILIES = (
-    elementwise_binary,
-    elementwise_unary,
-    reduction,
-    scatter_gather,
-    tensor_operation,
-    tensor_transformation,
-)
-NAMES = sorted(
-    name
-    for name, versions in MIL_OPS.handlers.items()
-    if next(iter(versions.values())).__module__ in {family.__name__ for family in FAMILIES}
-)
 TARGETS = {15: "iOS15", 16: "iOS16", 17: "iOS17", 18: "iOS18"}
 
 X = np.array([[1.5, -2.0, 0.25], [4.0, -0.5, 3.0]], np.float32)
@@ -200,18 +180,3 @@ def test_value_inference(case: tuple[str, int, dict[str, Any]]) -> None:
     assert [part.shape for part in found] == [part.shape for part in expected]
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.astype(theirs.dtype), theirs, rtol=2e-6, atol=2e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_signature_is_mil_schema(name: str) -> None:
-    versions = ct.converters.mil.mil.ops.registry.SSAOpRegistry.core_ops[name]
-    for opset, target in TARGETS.items():
-        fitting = [known for known in versions if known <= getattr(ct.target, target)]
-        if not fitting:
-            continue
-        theirs = versions[max(fitting)].input_spec.input_types
-        ours = inspect.signature(MIL_OPS.lookup(name, opset)).parameters
-        assert set(ours) == set(theirs)
-        for parameter, kind in theirs.items():
-            is_required = ours[parameter].default is inspect.Parameter.empty
-            assert is_required != kind.optional, (parameter, opset)
