@@ -92,7 +92,7 @@ class Printer:
         """An operand of a product: sums and divisions stand in parentheses."""
         text = self.text(expression)
         simple = expression.is_Symbol or expression.is_Integer or expression.is_Pow
-        simple = simple or text.startswith(("max(", "min("))
+        simple = simple or type(expression).__name__ in ("Max", "Min")
         return text if simple and "//" not in text else f"({text})"
 
     def call(self, expression: sympy.Expr) -> str:
@@ -100,7 +100,8 @@ class Printer:
         name = type(expression).__name__
         args = expression.args
         if name in ("FloorDiv", "CleanDiv", "FloorToInt") and len(args) == 2:
-            return f"{self.factor(args[0])}//{self.factor(args[1])}"
+            bottom = self.factor(args[1])
+            return f"{self.factor(args[0])}//{f'({bottom})' if args[1].is_Pow else bottom}"
         if name in ("CeilDiv", "CeilToInt") and len(args) == 2:
             return f"ceildiv({self.text(args[0])},{self.text(args[1])})"
         if name in ("Max", "Min"):

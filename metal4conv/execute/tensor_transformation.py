@@ -233,15 +233,14 @@ def slices(
     ):
         if is_index:
             index.append(0 if low_open else low)
-        elif step > 0:
-            size = x.shape[axis]
-            start = None if low_open else within(low, size)
-            index.append(slice(start, None if high_open else within(high, size), step))
-        else:
+            continue
+        place = within if step > 0 else from_end
+        size = x.shape[axis]
+        start = None if low_open else place(low, size)
+        end = None if high_open else place(high, size)
+        index.append(slice(start, not_before(start, end, size), abs(step)))
+        if step < 0:
             flipped.append(axis)
-            size = x.shape[axis]
-            start = None if low_open else from_end(low, size)
-            index.append(slice(start, None if high_open else from_end(high, size), -step))
     if len(index) != x.ndim:
         raise ValueError(f"a slice of {len(begin)} axes does not fit a tensor of rank {x.ndim}")
     return tuple(flipped), tuple(index)
@@ -255,6 +254,29 @@ def within(position: int, size: int) -> int:
         return position
     bound: int = minimum(position, size) if position >= 0 else maximum(size + position, 0)
     return size if position >= LARGEST else bound
+
+
+def not_before(start: int | None, end: int | None, size: int) -> int | None:
+    """The end of a slice, or its start where that lies behind it for some symbolic sizes.
+
+    torch decides that for one size, and for others the result would have a negative one.
+    """
+    if isinstance(size, int):
+        return end
+    first, last = from_start(start, 0, size), from_start(end, size, size)
+    if statically_known_true(last >= first):
+        return end
+    if statically_known_true(last <= first):
+        return first
+    later: int = maximum(first, last)
+    return later
+
+
+def from_start(position: int | None, default: int, size: int) -> int:
+    """A position that may be open or counted from the end as one counted from the start."""
+    if position is None:
+        return default
+    return size + position if isinstance(position, int) and position < 0 else position
 
 
 def from_end(position: int, size: int) -> int:
