@@ -88,7 +88,7 @@ def gather_validated(
 def picked(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """Slices along an axis; the shape of `indices` takes the place of the axis."""
     flat = torch.index_select(signed(x), axis, indices.reshape(-1)).view(x.dtype)
-    return flat.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return flat.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def picked_batched(x: Tensor, indices: Tensor, axis: int, batch_dims: int) -> Tensor:

@@ -194,6 +194,8 @@ def test_gather_of_nothing() -> None:
 
 def test_gather_by_a_scalar_drops_the_axis() -> None:
     assert run("gather", X, torch.tensor(2, dtype=torch.int32), 1).tolist() == X[:, 2].tolist()
+    found = run("gather", torch.tensor([3, 5]), torch.tensor(1, dtype=torch.int32))
+    assert (found.shape, found.item()) == ((), 5)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float16])
