@@ -21,6 +21,9 @@ EXIT_CODES = {
     130: "interrupted",
 }
 
+MOST_NAMES = 100
+"""More of them in a message hide what it says."""
+
 
 class Metal4ConvError(Exception):
     """What went wrong, where in the user's model, and what to do about it."""
@@ -103,6 +106,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return "there are none"
-    close = difflib.get_close_matches(name, names, n=1)
-    listed = f"known: {', '.join(names)}"
+    close = difflib.get_close_matches(name[:200], names[:1000], n=1)
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    listed = f"known: {', '.join(names[:MOST_NAMES])}{more}"
     return f'did you mean "{close[0]}"? ({listed})' if close else listed

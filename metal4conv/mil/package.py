@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,11 +35,23 @@ from metal4conv.mil.program import (
     ValueType,
 )
 from metal4conv.mil.schema import new_model
+from metal4conv.mil.soundness import (
+    check_function,
+    check_interface,
+    check_literal,
+    check_tensor_type,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from metal4conv.mil.weights import WeightFile
+
+LARGEST_MANIFEST = 1 << 24
+"""A manifest names a handful of files."""
+
+LARGEST_MESSAGE = (1 << 31) - 1
+"""What protobuf reads; the program's weights stand in files of their own."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,10 @@ class Package:
                 hint="convert the source model again to an ML Program",
             )
         with collector_paused():
-            return ProgramReader(self.model_folder).program(self.spec.mlProgram)
+            program = ProgramReader(self.model_folder).program(self.spec.mlProgram)
+            for function in program.functions.values():
+                check_function(function)
+        return program
 
     @property
     def specification_version(self) -> int:
@@ -89,15 +105,22 @@ class Package:
     def interface(self, function: str | None = None) -> Interface:
         """The declared features of a function, dynamic sizes by name."""
         description = self.spec.description
-        name = function or self.default_function
+        found = self.function(function)
         for candidate in description.functions:
-            if candidate.name == name:
-                return read_interface(candidate, self.function(name), {})
-        return read_interface(description, self.function(name), self.metadata)
+            if candidate.name == found.name:
+                interface = read_interface(candidate, found, {})
+                break
+        else:
+            interface = read_interface(description, found, self.metadata)
+        check_interface(interface, found)
+        return interface
 
     def weight_files(self) -> tuple[Path, ...]:
-        """The files with weights that the program refers to."""
-        return tuple(sorted((self.model_folder / "weights").glob("*.bin")))
+        """The files with weights, `DamagedFile` for one that is no file of this package."""
+        files = tuple(sorted((self.model_folder / "weights").glob("*.bin")))
+        for file in files:
+            check_file(file, self.path)
+        return files
 
 
 @contextmanager
@@ -128,7 +151,8 @@ def read_package(path: str | Path) -> Package:
         spec.ParseFromString(model_file.read_bytes())
     except DecodeError as error:
         raise DamagedFile(
-            f"{model_file} is damaged or truncated: {error}", hint="convert the model again"
+            f"{model_file} is damaged, truncated, or nested deeper than protobuf reads: {error}",
+            hint="convert the model again",
         ) from None
     except OSError as error:
         raise DamagedFile(f"{model_file} cannot be read: {error.strerror}") from None
@@ -140,27 +164,53 @@ def read_package(path: str | Path) -> Package:
 def find_model_file(path: Path) -> Path:
     """The model file that the package's `Manifest.json` names as its root."""
     manifest_file = path / "Manifest.json"
+    if not manifest_file.exists() and not manifest_file.is_symlink():
+        raise DamagedFile(
+            f"{path} is not a package: it has no Manifest.json",
+            hint="name the .mlpackage folder itself",
+        )
+    check_file(manifest_file, path, largest=LARGEST_MANIFEST)
     try:
         manifest = json.loads(manifest_file.read_text("utf-8"))
         root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
         model_file = path / "Data" / root
         is_inside = model_file.resolve().is_relative_to(path.resolve())
         is_file = model_file.is_file()
-    except FileNotFoundError:
-        raise DamagedFile(
-            f"{path} is not a package: it has no Manifest.json",
-            hint="name the .mlpackage folder itself",
-        ) from None
     except KeyError as error:
         raise DamagedFile(f"{manifest_file} is damaged: it has no entry {error}") from None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: symlink loops
         reason = error.strerror if isinstance(error, OSError) else error
         raise DamagedFile(f"{manifest_file} is damaged: {reason}") from None
     if not is_inside:
         raise DamagedFile(f"{manifest_file} names a file outside the package: {root}")
     if not is_file:
         raise DamagedFile(f"the package has no file Data/{root}, which its manifest names")
+    check_file(model_file, path, largest=LARGEST_MESSAGE)
     return model_file
+
+
+def check_file(file: Path, package: Path, largest: int | None = None) -> None:
+    """`DamagedFile` for what is no plain file within the package, or too large to be what it is.
+
+    Opening a pipe would wait for ever, and a device has no end.
+    """
+    try:
+        is_inside = file.resolve().is_relative_to(package.resolve())
+        found = file.stat()
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte, a loop of symlinks
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DamagedFile(f"{file} cannot be read: {reason}", where=str(file)) from None
+    if not is_inside:
+        raise DamagedFile(
+            f"{file} is a link to a file outside the package: {file.resolve()}", where=str(file)
+        )
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedFile(f"{file} is not a plain file", where=str(file))
+    if largest is not None and found.st_size > largest:
+        raise DamagedFile(
+            f"{file} has {found.st_size:,} bytes, at most {largest:,} are possible",
+            where=str(file),
+        )
 
 
 class ProgramReader:
@@ -183,7 +233,10 @@ class ProgramReader:
 
     def function(self, name: str, message: Any) -> Function:
         if message.opset not in message.block_specializations:
-            raise DamagedFile(f'function "{name}" has no block for its opset "{message.opset}"')
+            raise DamagedFile(
+                f'function "{name}" has no block for its opset "{message.opset}"',
+                where=f"function {name}",
+            )
         block = self.block(message.block_specializations[message.opset])
         return Function(name, message.opset, self.values(message.inputs), block)
 
@@ -264,10 +317,16 @@ class ProgramReader:
             return self.blob_constant(message, name)
         type = self.tensor_type(message.type, name)
         tensor = message.immediateValue.tensor
+        check_literal(tensor, type, name)
         return Constant(type, partial(read_immediate, tensor, type, name))
 
     def blob_constant(self, message: Any, name: str) -> Constant:
         type = self.tensor_type(message.type, name)
+        if type.is_dynamic:
+            raise DamagedFile(
+                f'constant "{name}" has a size that is not a number: {type}',
+                where=f"constant {name}",
+            )
         file, offset = message.blobFileValue.fileName, int(message.blobFileValue.offset)
         return Constant(type, partial(self.read_blob, file, offset, type, name), file, offset)
 
@@ -277,7 +336,14 @@ class ProgramReader:
         if file not in self.weight_files:
             relative = file.removeprefix("@model_path/")
             path = self.model_folder / relative
-            if not path.resolve().is_relative_to(self.model_folder.resolve()):
+            try:
+                is_inside = path.resolve().is_relative_to(self.model_folder.resolve())
+            except (OSError, ValueError, RuntimeError) as error:  # a null byte, a loop of symlinks
+                raise DamagedFile(
+                    f'constant "{name}" reads a file that cannot be: {file!r}: {error}',
+                    where=f"constant {name}",
+                ) from None
+            if not is_inside:
                 raise DamagedFile(
                     f'constant "{name}" reads a file outside the package: {file}',
                     where=f"constant {name}",
@@ -321,9 +387,13 @@ def tensor_type(message: Any, name: str) -> TensorType:
     tensor = message.tensorType
     dtype = DTYPE_OF_MIL.get(tensor.dataType)
     if message.WhichOneof("type") != "tensorType" or dtype is None:
-        raise DamagedFile(f'value "{name}" has element type {tensor.dataType}, which is not known')
+        raise DamagedFile(
+            f'value "{name}" has element type {tensor.dataType}, which is not known', where=name
+        )
     sizes: list[int | str] = []
     for position, size in enumerate(tensor.dimensions):
         constant = size.WhichOneof("dimension") == "constant"
         sizes.append(int(size.constant.size) if constant else f"?{position}")
-    return TensorType(dtype, tuple(sizes))
+    type = TensorType(dtype, tuple(sizes))
+    check_tensor_type(type, int(tensor.rank), name)
+    return type

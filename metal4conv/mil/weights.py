@@ -9,6 +9,7 @@ points at the record.
 from __future__ import annotations
 
 import mmap
+import stat
 import struct
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ class WeightFile:
         self.path = path
         self.shown_as = shown_as
         try:
-            self.size_bytes = path.stat().st_size
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
+                raise DamagedFile(
+                    f"{shown_as} is not a plain file, but the program reads weights from it",
+                    where=str(path),
+                )
+            self.size_bytes = found.st_size
             if self.size_bytes < 64:
                 raise DamagedFile(
                     f"{shown_as} is truncated: {self.size_bytes} bytes, a weight file has at "
@@ -69,6 +76,8 @@ class WeightFile:
         found = DTYPE_OF_BLOB.get(blob_dtype)
         if found != type.dtype:
             raise self.damaged(name, f"the program declares {type.dtype}, the file has {found}")
+        if start % 64:
+            raise self.damaged(name, f"its data at {start} do not start at a multiple of 64")
         if start + size > self.size_bytes:
             raise self.damaged(
                 name,

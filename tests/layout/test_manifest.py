@@ -15,7 +15,7 @@ from metal4conv.layout.table import COLUMNS, layout_rows
 from metal4conv.mil.interface import LAYOUT_KEY
 from metal4conv.mil.package import read_package
 from metal4conv.mil.program import Dimension
-from tests.layout.packages import PackageBuilder, classifier, upscaler
+from tests.layout.packages import PackageBuilder, classifier, set_type, upscaler
 
 
 def test_static_package(static_package):
@@ -169,6 +169,9 @@ def test_a_manifest_that_no_longer_fits_is_not_used(static_package, tmp_path):
     embed(builder, static_package, tmp_path / "embedded.mlpackage")
     builder.spec.description.input[0].name = "image"
     builder.function.inputs[0].name = "image"
+    for operation in builder.block.operations:
+        for binding in operation.inputs["x"].arguments if "x" in operation.inputs else ():
+            binding.name = "image" if binding.name == "x" else binding.name
     changed = builder.write(tmp_path / "changed.mlpackage")
     manifest = layout(changed.path)
     assert [tensor.name for tensor in manifest.tensors] == ["image", "y"]
@@ -221,6 +224,8 @@ def test_states_are_a_finding(tmp_path):
     build = classifier()
     state = build.spec.description.state.add(name="cache")
     state.type.stateType.arrayType.dataType = 65552
+    value = build.function.inputs.add(name="cache")
+    set_type(value.type.stateType.wrappedType, "float16", ())
     manifest = layout_manifest(build.write(tmp_path / "stateful.mlpackage"))
     assert manifest.states == ("cache",)
     assert [finding.code for finding in layout_findings(manifest)] == ["states"]

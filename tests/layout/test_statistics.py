@@ -65,7 +65,7 @@ def test_compressed_shared_and_integer_constants(tmp_path):
     build.weight("scale", "float16", (32,), offset=512)
     build.weight("scale_again", "float16", (32,), offset=512)
     build.literal("shape", "int32", (2,), [1, 32])
-    build.literal("epsilon", "float16", (), [])
+    build.literal("epsilon", "float16", (), [1e-5])
     build.operation("linear", "z", "float16", (1, 32), {"x": ["x"], "weight": ["weight"]})
     build.operation("mul", "y", "float16", (1, 32), {"x": ["z"], "y": ["scale"]})
     build.output("y", "float16")
