@@ -63,12 +63,13 @@ def test_lists() -> None:
     assert list_gather(full, ()).shape == (0, 2)
 
 
-def test_elements_that_were_never_written() -> None:
-    ls = make_list((2,), init_length=2)
-    with pytest.raises(UnsupportedModel, match="element 1 of a list of 2 was never written"):
-        list_read(ls, 1)
-    with pytest.raises(UnsupportedModel, match="element 7 of a list of 2 was never written"):
-        list_gather(ls, (7,))
+def test_elements_of_unknown_shape_that_were_never_written() -> None:
+    ls = make_list(["rows"], init_length=2)
+    for index in (1, 7):
+        with pytest.raises(UnsupportedModel, match=f"element {index} of a list of 2 was never"):
+            list_read(ls, index)
+        with pytest.raises(UnsupportedModel, match=f"element {index} of a list of 2 was never"):
+            list_gather(ls, (index,))
     with pytest.raises(UnsupportedModel, match="unknown shape"):
         list_gather(ls, ())
 

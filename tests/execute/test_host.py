@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from metal4conv.execute import host
 from metal4conv.execute.elementwise_unary import converted
 from metal4conv.execute.families import load_all
 from metal4conv.execute.marshal import host_to_dtype
@@ -223,3 +224,23 @@ def test_gather_with_batches_picks_as_tensors_do(
     assert found.dtype == object
     assert found.shape == expected.shape
     np.testing.assert_array_equal(found.astype(np.int32), expected)
+
+
+@pytest.mark.parametrize("name", sorted({*host.BINARY, *host.UNARY} - {"identity"}))
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_sizes_are_computed_as_tensors_are(name: str, dtype: str) -> None:
+    """A program must not notice whether a value is kept among the sizes."""
+    if name.startswith("logical_"):
+        dtype = "bool"
+    elif name in ("ceil", "floor", "round"):
+        dtype = "float32"
+    shift = 0.25 if dtype == "float32" else 0
+    numbers = np.array([number + shift for number in NUMBERS], dtype)
+    given = np.meshgrid(numbers, numbers) if name in host.BINARY else [numbers]
+    expected = MIL_OPS.lookup(name, 18)(*map(torch.from_numpy, given))
+    declared = "bool" if expected.dtype == torch.bool else dtype
+    expected = converted(expected, getattr(torch, declared)).numpy()
+    found = host_to_dtype(run(name, *(item.astype(object) for item in given)), declared)
+    kind = {"bool": bool, "int32": int, "float32": float}[declared]
+    assert {type(item) for item in found.reshape(-1).tolist()} == {kind}
+    np.testing.assert_allclose(found.astype(declared), expected, rtol=1e-6)
