@@ -38,31 +38,63 @@ def make_list(
     dynamic_length: bool = True,
     dtype: str = "fp32",
 ) -> list[Tensor | None]:
-    """A list of `init_length` elements, none of which is written yet.
+    """A list of `init_length` elements, all zeros.
 
-    `elem_shape` may hold names of unknown sizes; the first written element decides them.
+    `elem_shape` may hold names of unknown sizes: then the first written element decides the shape
+    of all others.
     """
-    return [None] * init_length
+    sizes = static_sizes(elem_shape)
+    if sizes is None:
+        return [None] * init_length
+    zeros = torch.zeros(sizes, dtype=ELEMENT_DTYPES[dtype])
+    return [zeros] * init_length
+
+
+ELEMENT_DTYPES = {
+    "bool": torch.bool,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "int32": torch.int32,
+}
+"""The dtypes that `make_list` knows, by its own names."""
+
+
+def static_sizes(elem_shape: Any) -> tuple[int, ...] | None:
+    """The sizes of a list's elements, None when one of them is a name.
+
+    >>> static_sizes([torch.tensor(2), "rows"]), static_sizes(torch.tensor(2))
+    (None, (2,))
+    """
+    items = elem_shape if isinstance(elem_shape, list) else [elem_shape]
+    if any(isinstance(item, str) for item in items):
+        return None
+    return tuple(int(size) for item in items for size in torch.as_tensor(item).reshape(-1))
 
 
 @EXACT_OPS("list_write")
 def list_write(ls: Any, index: int, value: Any) -> list[Tensor | None]:
-    """The list with `value` at `index`; it grows when the index lies behind its end.
+    """The list with `value` at `index`; it grows with zeros when the index lies behind its end.
 
     The list is copied, since a loop may still need the old one.
     """
-    grown = list(ls)
-    grown += [None] * (index + 1 - len(grown))
-    grown[index] = to_tensor(value)
+    element = to_tensor(value)
+    zeros = torch.zeros_like(element)
+    grown = [zeros if item is None else item for item in ls]
+    grown += [zeros] * (index + 1 - len(grown))
+    grown[index] = element
     return grown
 
 
 @EXACT_OPS("list_read")
 def list_read(ls: Any, index: int) -> Tensor:
     """The element at `index`."""
-    if not -len(ls) <= index < len(ls) or ls[index] is None:
+    if not -len(ls) <= index < len(ls):
         raise UnsupportedModel(f"element {index} of a list of {len(ls)} was never written")
-    element: Tensor = ls[index]
+    element: Tensor | None = ls[index]
+    if element is None:
+        raise UnsupportedModel(
+            f"element {index} of a list of {len(ls)} was never written, and its shape is unknown"
+        )
     return element
 
 

@@ -11,13 +11,22 @@ from metal4conv.execute.table import MIL_OPS, Tensors
 
 @MIL_OPS("linear")
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias`."""
-    return F.linear(x, weight, bias)
+    """`x @ weight.T + bias`; from iOS 17 on integer weights may meet floats."""
+    if x.dtype == weight.dtype:
+        return F.linear(x, weight, bias)
+    dtype = torch.promote_types(x.dtype, weight.dtype)
+    return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 @MIL_OPS("matmul")
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
-    """Product of batches of matrices, as numpy does it; vectors are never transposed."""
+    """Product of batches of matrices, as numpy does it; vectors are never transposed.
+
+    From iOS 17 on one side may hold integers and the other floats.
+    """
+    if x.dtype != y.dtype:
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        x, y = x.to(dtype), y.to(dtype)
     left = x.transpose(-1, -2) if transpose_x and x.dim() > 1 else x
     right = y.transpose(-1, -2) if transpose_y and y.dim() > 1 else y
     return torch.matmul(left, right)

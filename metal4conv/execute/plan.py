@@ -390,7 +390,7 @@ def bind(
             fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
         elif kind in ("tensors", "list") or len(given) > 1:
             if constant and kind != "list":
-                fixed[parameter] = [materialize(item) for item in constants]
+                fixed[parameter] = [fixed_value(item, "tensor", materialize) for item in constants]
             else:
                 names = tuple(item for item in given if isinstance(item, str))
                 if len(names) != len(given):
