@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ NEWEST_SPECIFICATION = 10
 """iOS 26 and macOS 26, the newest that coremltools 9 writes."""
 
 enabled: dict[str, Any] = {}
-"""What stood in coremltools before, by name; empty when nothing is replaced. (Any: class, method.)"""
+"""What stood in coremltools before, by name; empty when nothing is replaced. (Any: its things.)"""
 
 
 def enable_predict(device: str = "cpu") -> None:
@@ -73,7 +74,12 @@ class ExecutorProxy:
         hints: Mapping[str, str],
         asset: object | None,
     ) -> None:
-        """The model is read when it is first used: most conversions never predict."""
+        """The model is read when it is first used: most conversions never predict.
+
+        `RuntimeError` for a file: ML Programs are packages, which are folders.
+        """
+        if not Path(path).is_dir():
+            raise RuntimeError(f"{path} is no ML Program package; only these are run here")
         self.path = path
         self.function = function or None
         self.opened: Executor | None = None
@@ -102,7 +108,9 @@ class ExecutorProxy:
             outputs = executor.predict(inputs, None if state is None else state.arrays)
             self.predict_nanoseconds = time.perf_counter_ns() - start
         except Metal4ConvError as error:
-            raise RuntimeError(str(error)) from error
+            raise RuntimeError(
+                f"Unable to compute the prediction using ML Program: {error}"
+            ) from error
         return dict(outputs)
 
     def batchPredict(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@
     CONFORMANCE_CONTROL=zeros   predictions are replaced by zeros: nearly everything must fail
 
 Results go to build/conformance/; a run that was cut off goes on where it stopped, except with
---fresh.
+--fresh. With --failed, what failed is run again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,12 +138,19 @@ def table(results: Iterable[Result]) -> str:
 
 
 def precision_of(name: str) -> str:
-    """The precision in a test's parameters.
+    """The precision that a test's parameters ask of the backend.
 
-    >>> precision_of("a.py::TestA::test_b[backend=('mlprogram', 'fp16')]")
+    >>> precision_of("a.py::TestA::test_b[backend=('mlprogram', 'fp16')-lut_dtype=fp32]")
     'float16'
     """
-    return "float16" if "fp16" in name else "float32" if "fp32" in name else "-"
+    found = re.search(r"('mlprogram', |precision=)'fp(16|32)'", name)
+    return f"float{found[2]}" if found else "-"
+
+
+def forget_failed(log: Path) -> None:
+    """Takes what failed out of a log, so that it is run again."""
+    kept = [result for result in read(log) if result["outcome"] != "failed"]
+    log.write_text("".join(json.dumps(result) + "\n" for result in kept), "utf-8")
 
 
 def share(results: Iterable[Result], precision: str) -> tuple[int, int]:
@@ -201,6 +209,9 @@ def main(arguments: list[str]) -> int:
     if "--fresh" in arguments:
         shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True, exist_ok=True)
+    if "--failed" in arguments:
+        for log in target.glob("*.jsonl"):
+            forget_failed(log)
     jobs = int(os.environ.get("CONFORMANCE_JOBS", "0")) or os.cpu_count() or 1
     names = os.environ.get("CONFORMANCE_SUITES", ",".join(SUITES)).split(",")
     return report({name: run(name, jobs) for name in names})
