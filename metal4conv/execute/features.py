@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
 from metal4conv.errors import UsageError, did_you_mean
+from metal4conv.execute.images import tensor_of_picture
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.interface import Feature
 from metal4conv.mil.program import Dimension, TensorType
 
 
 def check_names(
-    given: Mapping[str, np.ndarray], declared: Mapping[str, TensorType], optional: Collection[str]
+    given: Collection[str], declared: Mapping[str, TensorType], optional: Collection[str]
 ) -> None:
     """`UsageError` for an input that there is not, or one that is missing."""
     for name in given:
@@ -24,6 +26,33 @@ def check_names(
     for name, type in declared.items():
         if name not in given and name not in optional:
             raise UsageError(f'input "{name}" is missing: expected {type}')
+
+
+def given_array(item: Feature, value: Any) -> np.ndarray:
+    """What was given for an input, as an array. (Any: whatever a caller may pass.)"""
+    if item.kind == "image":
+        return tensor_of_picture(item, value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # nested lists of different lengths
+        raise UsageError(
+            f'input "{item.name}" cannot be read as an array: {error}; expected {item.type}'
+        ) from None
+
+
+def default_array(
+    item: Feature, dimensions: Mapping[str, Dimension], sizes: Mapping[str, int]
+) -> np.ndarray:
+    """An optional input that is left out: its default everywhere.
+
+    A size is what it is in the inputs that were given (`sizes`), or else the default one.
+    """
+    shape = [
+        sizes.get(size, dimensions[size].default) if isinstance(size, str) else size
+        for size in item.type.shape
+    ]
+    value = 0 if item.default is None else item.default
+    return np.full(shape, value, DTYPES[item.type.dtype].numpy)
 
 
 def check_input(
@@ -60,7 +89,8 @@ def check_size(
     sizes: dict[str, int],
 ) -> None:
     """Refuses a size that the declaration does not allow."""
-    where = f'input "{item.name}", dimension {axis}'
+    names = {2: "height", 3: "width"} if item.kind == "image" else {}
+    where = f'input "{item.name}", {names.get(axis, f"dimension {axis}")}'
     if isinstance(wanted, int):
         if found != wanted:
             raise UsageError(f"{where}: size {found}, expected {wanted} ({item.type})")
@@ -92,6 +122,27 @@ def to_declared(item: Feature, array: np.ndarray) -> np.ndarray:
         f'input "{item.name}" has dtype {array.dtype}, expected {wanted.name}',
         hint=f"convert it first: array.astype('{wanted.name}')",
     )
+
+
+def check_state(state: Mapping[str, np.ndarray], declared: Mapping[str, TensorType]) -> None:
+    """Refuses states that are not those of `make_state()`: they are updated in place."""
+    hint = "take it from make_state()"
+    for name in state:
+        if name not in declared:
+            raise UsageError(
+                f'the package has no state "{name}"', hint=did_you_mean(name, declared)
+            )
+    for name, type in declared.items():
+        array = state.get(name)
+        shape = tuple(int(size) for size in type.shape)
+        expected = f'state "{name}" must be an array of shape {shape} and dtype {type.dtype}'
+        if not isinstance(array, np.ndarray):
+            found = "nothing" if array is None else f"a value of type {array.__class__.__name__}"
+            raise UsageError(f"{expected}, found {found}", hint=hint)
+        if array.shape != shape or array.dtype != np.dtype(DTYPES[type.dtype].numpy):
+            raise UsageError(f"{expected}, found {array.dtype} {array.shape}", hint=hint)
+        if not array.flags.writeable:
+            raise UsageError(f"{expected} that can be written to", hint=hint)
 
 
 def within(array: np.ndarray, wanted: np.dtype) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from metal4conv.errors import MissingDevice, UnsupportedModel, UsageError
-from metal4conv.execute.features import check_input, check_names
+from metal4conv.errors import MissingDevice, UnsupportedModel
+from metal4conv.execute.features import (
+    check_input,
+    check_names,
+    check_state,
+    default_array,
+    given_array,
+)
+from metal4conv.execute.images import pixels_of_tensor
 from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, is_host, tensor_from_array
+from metal4conv.execute.pipeline import Pipeline, in_model, with_pictures
 from metal4conv.execute.plan import Plan, Step, Values, as_numpy, make_plan
 from metal4conv.execute.states import State
 from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.package import Package, read_package
+from metal4conv.mil.pipeline import pipeline_interface, pipeline_models, refuse_function
 from metal4conv.mil.program import Constant, Function, Operation, TensorType
 
 
@@ -45,19 +55,28 @@ class Executor:
         return constant_tensor(constant).to(self.device)
 
     def predict(
-        self, inputs: Mapping[str, np.ndarray], state: dict[str, np.ndarray] | None = None
-    ) -> dict[str, np.ndarray]:
-        """The outputs by name, with the dtypes that the package declares; rank 0 comes as `(1,)`.
+        self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None
+    ) -> dict[str, Any]:
+        """The outputs by name, as the package declares them.
 
-        `state` is read and filled in place. `UsageError` for inputs that do not fit the
-        declaration.
+        A multiarray has the declared dtype, and shape `(1,)` for rank 0; a picture is a PIL
+        picture; a classifier gives its label and the probabilities by label as a dictionary.
+        An input is an array, or for a picture what `images.tensor_of_picture` takes. `state` is
+        read and filled in place. `UsageError` for what does not fit the declaration. (Any: see
+        above.)
         """
+        return with_pictures(self.interface, self.predict_arrays(inputs, state))
+
+    def predict_arrays(
+        self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None
+    ) -> dict[str, Any]:
+        """The same, but a picture comes as the array of its pixels. (Any: as for `predict`.)"""
         with torch.inference_mode():
             arguments, states = self.bind(inputs, state)
             results = self.plan.run({}, arguments)
         self.keep(states, state)
         found = dict(zip(self.function.block.outputs, results, strict=True))
-        return {item.name: self.output_array(item, found) for item in self.interface.outputs}
+        return {item.name: self.output_value(item, found) for item in self.interface.outputs}
 
     def trace(
         self, inputs: Mapping[str, np.ndarray], state: dict[str, np.ndarray] | None = None
@@ -88,21 +107,19 @@ class Executor:
         }
 
     def bind(
-        self, inputs: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray] | None
+        self, inputs: Mapping[str, Any], state: Mapping[str, np.ndarray] | None
     ) -> tuple[list[Any], dict[str, State]]:
-        """The function's arguments in order. (Any: tensors and states.)"""
-        optional = {item.name for item in self.interface.inputs if item.optional}
-        check_names(inputs, self.inputs, optional)
-        sizes: dict[str, int] = {}
-        known: dict[str, Any] = {}
-        for item in self.interface.inputs:
-            array = self.given(item, inputs)
-            checked = check_input(item, array, self.interface.dimensions, sizes)
-            known[item.name] = tensor_from_array(checked, item.type.dtype).to(self.device)
+        """The function's arguments in order. (Any: what callers pass; tensors and states.)"""
+        if state is not None:
+            check_state(state, self.states)
+        known = {
+            name: tensor_from_array(array, self.inputs[name].dtype).to(self.device)
+            for name, array in self.checked(inputs).items()
+        }
         states = {
             name: State(self.state_tensor(name, type, state)) for name, type in self.states.items()
         }
-        arguments = []
+        arguments: list[Any] = []
         for value in self.function.inputs:
             if value.name in states:
                 arguments.append(states[value.name])
@@ -110,18 +127,25 @@ class Executor:
             tensor = known[value.name]
             if isinstance(value.type, TensorType):
                 tensor = tensor.to(TORCH_DTYPES[value.type.dtype])
+                if not value.type.shape and tensor.numel() == 1:
+                    tensor = tensor.reshape(())  # apps declare a number as an array of one
             arguments.append(tensor)
         return arguments, states
 
-    def given(self, item: Feature, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The array for an input; an optional one that is left out has its default everywhere."""
-        if item.name in inputs:
-            return np.asarray(inputs[item.name])
-        sizes = [
-            self.interface.dimensions[size].default if isinstance(size, str) else size
-            for size in item.type.shape
-        ]
-        return np.full(sizes, item.default or 0, item.type.dtype)
+    def checked(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """All inputs as declared; one that is left out has its default everywhere."""
+        features = self.interface.inputs
+        check_names(inputs, self.inputs, {item.name for item in features if item.optional})
+        dimensions = self.interface.dimensions
+        sizes: dict[str, int] = {}
+        found = {}
+        for item in sorted(features, key=lambda item: item.name not in inputs):
+            if item.name in inputs:
+                array = given_array(item, inputs[item.name])
+            else:
+                array = default_array(item, dimensions, sizes)
+            found[item.name] = check_input(item, array, dimensions, sizes)
+        return found
 
     def state_tensor(
         self, name: str, type: TensorType, state: Mapping[str, np.ndarray] | None
@@ -130,11 +154,6 @@ class Executor:
         shape = tuple(int(size) for size in type.shape)
         if state is None:
             return torch.zeros(shape, dtype=TORCH_DTYPES[type.dtype], device=self.device)
-        if name not in state or state[name].shape != shape:
-            raise UsageError(
-                f'state "{name}" must be an array of shape {shape}',
-                hint="take it from make_state()",
-            )
         return tensor_from_array(state[name].copy(), type.dtype).to(self.device)
 
     def keep(self, states: Mapping[str, State], state: dict[str, np.ndarray] | None) -> None:
@@ -144,19 +163,45 @@ class Executor:
         for name, held in states.items():
             state[name][...] = as_numpy(held.value, self.states[name].dtype)
 
-    def output_array(self, item: Feature, found: Mapping[str, Any]) -> np.ndarray:
-        """An output as the package declares it. (Any: a tensor or a host array.)"""
-        if item.kind != "tensor":
-            raise UnsupportedModel(
-                f'output "{item.name}" is of kind {item.kind}, which is not run here yet'
-            )
-        array = as_numpy(found[item.name], item.type.dtype)
-        return array.reshape(1) if array.ndim == 0 else array
+    def output_value(self, item: Feature, found: Mapping[str, Any]) -> Any:
+        """An output as the package declares it. (Any: tensors, host arrays, texts and labels.)"""
+        value = found[item.name]
+        is_array = isinstance(value, (torch.Tensor, np.ndarray))
+        match item.kind:
+            case "tensor" if is_array:
+                array = as_numpy(value, item.type.dtype)
+                return array.reshape(1) if array.ndim == 0 else array
+            case "image" if is_array:
+                return pixels_of_tensor(item, as_numpy(value, item.type.dtype))
+            case "int64" | "double" if is_array and math.prod(value.shape) == 1:
+                return as_numpy(value, item.type.dtype).reshape(-1)[0].item()
+            case "int64" if isinstance(value, int):
+                return value
+            case "string" if isinstance(value, str):
+                return value
+            case "dictionary" if isinstance(value, dict):
+                return dict(value)
+        raise UnsupportedModel(
+            f'output "{item.name}" is declared as {item.kind}, but the program gives a '
+            f"{type(value).__name__}"
+        )
 
 
-def load(path: str | Path, function: str | None = None, device: str = "cpu") -> Executor:
+def load(path: str | Path, function: str | None = None, device: str = "cpu") -> Executor | Pipeline:
     """The executor of the package at `path`; `device` is `cpu`, or `cuda` where torch has it."""
-    return Executor.from_package(read_package(path), function, device)
+    return open_package(read_package(path), function, device)
+
+
+def open_package(package: Package, function: str | None, device: str) -> Executor | Pipeline:
+    """The executor of a program, or of all programs of a pipeline."""
+    if not package.is_pipeline:
+        return Executor.from_package(package, function, device)
+    refuse_function(package, function)
+    stages: list[Executor | Pipeline] = []
+    for number, model in enumerate(pipeline_models(package), 1):
+        with in_model(number):
+            stages.append(open_package(model, None, device))
+    return Pipeline(stages, pipeline_interface(package, [stage.interface for stage in stages]))
 
 
 def open_device(name: str) -> torch.device:

@@ -18,6 +18,7 @@ import numpy as np
 from metal4conv.errors import Metal4ConvError
 from metal4conv.execute.interpreter import Executor, load
 from metal4conv.execute.marshal import TORCH_DTYPES
+from metal4conv.execute.pipeline import Pipeline
 from metal4conv.lazy import require
 from metal4conv.mil.dtypes import DTYPES
 
@@ -82,7 +83,7 @@ class ExecutorProxy:
             raise RuntimeError(f"{path} is no ML Program package; only these are run here")
         self.path = path
         self.function = function or None
-        self.opened: Executor | None = None
+        self.opened: Executor | Pipeline | None = None
         self.load_nanoseconds: int | None = None
         self.predict_nanoseconds: int | None = None
 
@@ -91,7 +92,7 @@ class ExecutorProxy:
         return NEWEST_SPECIFICATION
 
     @property
-    def executor(self) -> Executor:
+    def executor(self) -> Executor | Pipeline:
         """The package's executor, loaded once."""
         if self.opened is None:
             start = time.perf_counter_ns()
@@ -154,7 +155,7 @@ class StateProxy:
         return self.arrays[name]
 
 
-def as_declared(executor: Executor, name: str, value: Any) -> Any:
+def as_declared(executor: Executor | Pipeline, name: str, value: Any) -> Any:
     """A number or an array in the dtype that the input declares; pictures and texts as they are.
 
     Core ML converts between the number types of an MLMultiArray, floats to integers included,

@@ -34,13 +34,13 @@ def tensor_findings(tensor: TensorLayout) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "image-feature",
-            f"{where} is an image for Core ML; Metal takes it as a plain {coreml.dtype} tensor, "
-            "and Core ML's scaling and bias of the pixels are not applied",
+            f"{where} is a picture for Core ML; Metal takes it as a plain {coreml.dtype} tensor, "
+            "whose elements are the pixels' channels from 0 to 255",
             where,
-            "convert the model with a tensor there",
+            "scale them in the pass before or after, or convert the model with a tensor there",
         )
     elif coreml.kind != "tensor":
-        yield Finding("failure", "no-tensor", f"{where} is a {coreml.kind}, not a tensor", where)
+        yield Finding("failure", "no-tensor", f"{where} is of kind {coreml.kind}, no tensor", where)
         return
     if coreml.dtype not in DATA_TYPES:
         yield Finding(

@@ -53,6 +53,9 @@ LARGEST_MANIFEST = 1 << 24
 LARGEST_MESSAGE = (1 << 31) - 1
 """What protobuf reads; the program's weights stand in files of their own."""
 
+PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
+"""Fields of `Model.proto` that hold models in a row."""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -65,6 +68,12 @@ class Package:
     @cached_property
     def program(self) -> Program:
         """All functions, with constants that load when they are used."""
+        if self.is_pipeline:
+            raise UnsupportedModel(
+                f"{self.path} holds a pipeline of several models, not one ML Program",
+                hint="metal4conv.load(...).predict(...) runs it; what looks at a program needs a "
+                "package of its own for each model",
+            )
         if self.spec.WhichOneof("Type") != "mlProgram":
             raise UnsupportedModel(
                 f"{self.path} holds a {self.spec.WhichOneof('Type') or 'model without a type'}, "
@@ -76,6 +85,11 @@ class Package:
             for function in program.functions.values():
                 check_function(function)
         return program
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether it holds models in a row, which `mil.pipeline` reads, instead of a program."""
+        return self.spec.WhichOneof("Type") in PIPELINES
 
     @property
     def specification_version(self) -> int:

@@ -191,7 +191,8 @@ def odd_package(folder, *, dtype="float32", shape=(4,), kind="tensor"):
     build.operation("cast", "y", dtype, shape, {"x": ["x"]})
     build.output("y", dtype)
     if kind == "image":
-        build.spec.description.output[0].type.imageType.width = 8
+        image = build.spec.description.output[0].type.imageType
+        image.width, image.height, image.colorSpace = 8, 8, 20  # RGB
     if kind == "dictionary":
         build.spec.description.output[0].type.dictionaryType.stringKeyType.SetInParent()
     return build.write(folder)

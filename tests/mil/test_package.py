@@ -435,14 +435,74 @@ def test_sizes_of_an_image_are_enumerated_together(tmp_path: Path) -> None:
         executor.predict({"x": np.ones((1, 3, 2, 8), np.float32)})
 
 
-def test_an_image_output_is_refused(plain: Path, copied: Path) -> None:
+def changed(plain: Path, copied: Path, change: Callable[[Any], object]) -> Path:
+    """A package whose description a function has changed."""
     spec = read_package(plain).spec
-    output = spec.description.output[0].type
-    output.imageType.width = output.imageType.height = 2
+    change(spec.description)
     (copied / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
-    assert read_package(copied).interface().outputs[0].kind == "image"
-    with pytest.raises(UnsupportedModel, match='output "y" is of kind image'):
-        metal4conv.load(copied).predict({"x": X})
+    return copied
+
+
+def picture_without_color(description: Any) -> None:
+    image = description.output[0].type.imageType
+    image.width = image.height = 2
+
+
+def int_default(value: float) -> Callable[[Any], None]:
+    """The input becomes an optional one of int32 with this default."""
+
+    def change(description: Any) -> None:
+        array = description.input[0].type.multiArrayType
+        array.dataType = 131104
+        array.doubleDefaultValue = value
+
+    return change
+
+
+def turned_range(description: Any) -> None:
+    array = description.input[0].type.multiArrayType
+    for low, high in ((1, 1), (16, 3)):
+        array.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
+
+
+def no_shape_at_all(description: Any) -> None:
+    description.input[0].type.multiArrayType.enumeratedShapes.SetInParent()
+
+
+def two_ranks(description: Any) -> None:
+    shapes = description.input[0].type.multiArrayType.enumeratedShapes.shapes
+    shapes.add(shape=[1, 16])
+    shapes.add(shape=[16])
+
+
+def unknown_elements(description: Any) -> None:
+    description.output[0].type.multiArrayType.dataType = 0
+
+
+def a_text(description: Any) -> None:
+    description.input[0].type.stringType.SetInParent()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (picture_without_color, '"y" has color space INVALID_COLOR_SPACE, expected one of GRAYSC'),
+        (int_default(0.5), r'default of input "x" is 0\.5, which int32 cannot hold'),
+        (int_default(2.0**31), r'default of input "x" is 2147483648\.0, which int32 cannot hold'),
+        (int_default(float("nan")), 'default of input "x" is nan, which int32 cannot hold'),
+        (turned_range, 'input "x" declares sizes from 16 to 3 for dimension 1'),
+        (no_shape_at_all, 'input "x" enumerates its shapes, but has none'),
+        (two_ranks, "enumerates shapes of ranks 1, 2"),
+        (unknown_elements, 'feature "y" has element type 0, expected one of float32, float64'),
+        (a_text, 'input "x" is a stringType, which no ML Program takes'),
+    ],
+)
+def test_declarations_that_cannot_be(
+    change: Callable[[Any], object], message: str, plain: Path, copied: Path
+) -> None:
+    package = read_package(changed(plain, copied, change))
+    with pytest.raises((DamagedFile, UnsupportedModel), match=message):
+        package.interface()
 
 
 def neural_network(path: Path) -> Path:
