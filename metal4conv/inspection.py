@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metal4conv.errors import UsageError
 from metal4conv.report import Finding, Report
+
+if TYPE_CHECKING:
+    from metal4conv.mil.interface import Feature, Interface
+    from metal4conv.mil.package import Package
 
 
 def inspect_file(
@@ -32,30 +37,70 @@ def is_package(file: str) -> bool:
 
 
 def inspect_package(file: str) -> Report:
-    """Interface, operations, weights and costs of a package."""
-    from metal4conv.layout.manifest import manifest_of
-    from metal4conv.layout.statistics import program_statistics
+    """Interface, operations, weights and costs of a package, or of each model of a pipeline."""
     from metal4conv.mil.package import read_package
-    from metal4conv.mil.program import TensorType
 
     package = read_package(file)
+    if package.is_pipeline:
+        return Report("inspect", {"file": file, **pipeline_data(package)})
+    return Report("inspect", {"file": file, "kind": "package", **program_data(package)})
+
+
+def program_data(package: Package) -> dict[str, Any]:  # Any: a JSON document
+    """What a package of one program is made of."""
+    from metal4conv.layout.manifest import manifest_of
+    from metal4conv.layout.statistics import program_statistics
+    from metal4conv.mil.program import TensorType
+
     interface = package.interface()
-    data: dict[str, Any] = {
-        "file": file,
-        "kind": "package",
-        "functions": sorted(package.program.functions),
+    shapes = {item.name: item.coreml.shape for item in manifest_of(package).outputs}
+    outputs = [
+        replace(item, type=TensorType(item.type.dtype, shapes[item.name]))
+        for item in interface.outputs
+    ]
+    return {
+        "default_function": package.default_function,
         "opset": package.function().opset,
         "specification_version": package.specification_version,
-        "inputs": [{"name": item.name, "type": str(item.type)} for item in interface.inputs],
-        "outputs": [
-            {"name": item.name, "type": str(TensorType(item.coreml.dtype, item.coreml.shape))}
-            for item in manifest_of(package).outputs
-        ],
-        "states": [{"name": item.name, "type": str(item.type)} for item in interface.states],
-        "dimensions": {name: str(row) for name, row in interface.dimensions.items()},
+        **features_data(replace(interface, outputs=tuple(outputs))),
         **program_statistics(package),
     }
-    return Report("inspect", data)
+
+
+def pipeline_data(package: Package) -> dict[str, Any]:  # Any: a JSON document
+    """What a pipeline declares, and what its models are made of."""
+    from metal4conv.mil.pipeline import nested_interface, pipeline_models
+
+    models = [
+        pipeline_data(model) if model.is_pipeline else {"kind": "ML Program", **program_data(model)}
+        for model in pipeline_models(package)
+    ]
+    sizes = [model.pop("weight_file_bytes") for model in models]  # all of the same files
+    return {
+        "kind": f"pipeline of {len(models)} models",
+        "specification_version": package.specification_version,
+        **features_data(nested_interface(package)),
+        "models": models,
+        "weight_file_bytes": max(sizes),
+    }
+
+
+def features_data(interface: Interface) -> dict[str, Any]:  # Any: a JSON document
+    """Inputs, outputs and states, and the sizes that they may have."""
+    return {
+        "inputs": [{"name": item.name, "type": feature_text(item)} for item in interface.inputs],
+        "outputs": [{"name": item.name, "type": feature_text(item)} for item in interface.outputs],
+        "states": [{"name": item.name, "type": str(item.type)} for item in interface.states],
+        "dimensions": {name: str(row) for name, row in interface.dimensions.items()},
+    }
+
+
+def feature_text(item: Feature) -> str:
+    """A feature's type in words: a tensor's, a picture's layout, or what else it is."""
+    optional = ", optional" if item.optional else ""
+    if item.kind == "image":
+        return f"{item.color} picture, {item.type}{optional}"
+    return f"{item.type if item.kind == 'tensor' else item.kind}{optional}"
 
 
 def inspect_source(

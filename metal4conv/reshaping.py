@@ -15,7 +15,7 @@ from metal4conv.conversion import (
     manifest_text,
     remove_work,
 )
-from metal4conv.errors import UsageError, did_you_mean
+from metal4conv.errors import UnsupportedModel, UsageError, did_you_mean
 from metal4conv.execute.interpreter import load
 from metal4conv.execute.symbolic import infer_types
 from metal4conv.frontends.rebuild import rebuild_package
@@ -59,6 +59,7 @@ def reshape(
     check_name(package_name)
     folder = Path(output)
     interface = package.interface()
+    check_plain(package, interface)
     resized, dimensions = new_shapes(interface, options.inputs, options.dimensions)
     say("checking the program with the new sizes")
     check_program(package, resized, dimensions)
@@ -92,6 +93,26 @@ def reshape(
         read = [package.path / "Manifest.json", package.model_folder / "model.mlmodel"]
         write_file(Path(depfile), depfile_text(done.files, [*read, *package.weight_files()]))
     return done
+
+
+def check_plain(package: Package, interface: Interface) -> None:
+    """`UnsupportedModel` for what the new package would not declare as the old one does."""
+    reasons = [
+        f'{role} "{item.name}" is {"a picture" if item.kind == "image" else f"of kind {item.kind}"}'
+        for role, items in (("input", interface.inputs), ("output", interface.outputs))
+        for item in items
+        if item.kind != "tensor"
+    ]
+    reasons += [f'input "{item.name}" is optional' for item in interface.inputs if item.optional]
+    reasons += [f'it has a state "{item.name}"' for item in interface.states]
+    if len(package.program.functions) > 1:
+        reasons.append(f"it has {len(package.program.functions)} functions")
+    if reasons:
+        raise UnsupportedModel(
+            f"{package.path} cannot be given other sizes: {reasons[0]}",
+            hint="packages of one function with plain tensors can be; convert the source model "
+            "again with the sizes",
+        )
 
 
 def new_shapes(

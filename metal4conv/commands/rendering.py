@@ -128,11 +128,21 @@ def figure(value: float | None) -> str:
 
 
 def show_inspection(report: Report, console: Console) -> None:
-    """Interface, operations and costs."""
-    data = report.data
+    """Interface, operations and costs; of a pipeline, those of each model after its own."""
+    show_contents(report.data, console)
+    for number, model in enumerate(report.data.get("models", ()), 1):
+        console.print(f"\nmodel {number}")
+        show_contents(model, console)
+
+
+def show_contents(data: Json, console: Console) -> None:
+    """One package, model or source."""
     rows: list[tuple[object, ...]] = [("kind", data["kind"])]
     if "opset" in data:
         rows.append(("opset", f"{data['opset']}, specification {data['specification_version']}"))
+    if len(data.get("functions", ())) > 1:
+        names = ", ".join(data["functions"])
+        rows.append(("functions", f"{names}; shown is {data['default_function']}"))
     for role in ("inputs", "outputs", "states"):
         for index, row in enumerate(data.get(role, ())):
             rows.append(
@@ -140,7 +150,8 @@ def show_inspection(report: Report, console: Console) -> None:
             )
     for name, size in data["dimensions"].items():
         rows.append((f"dimension {name}", size))
-    rows.append(("parameters", human_count(data["parameters"])))
+    if "parameters" in data:
+        rows.append(("parameters", human_count(data["parameters"])))
     if data.get("flops") is not None:
         rows.append(("arithmetic", f"{human_count(data['flops'])}FLOP"))
     if data.get("activations"):
@@ -148,9 +159,10 @@ def show_inspection(report: Report, console: Console) -> None:
     for dtype, row in data.get("weights", {}).items():
         rows.append((f"weights, {dtype}", f"{row['count']}, {human_bytes(row['bytes'])}"))
     console.print(table(("", ""), rows))
-    console.print()
-    counts = sorted(data["operations"].items(), key=lambda item: (-item[1], item[0]))
-    console.print(table(("operation", "count"), counts, right="count"))
+    if "operations" in data:
+        console.print()
+        counts = sorted(data["operations"].items(), key=lambda item: (-item[1], item[0]))
+        console.print(table(("operation", "count"), counts, right="count"))
 
 
 def activation_text(row: Json) -> str:

@@ -59,6 +59,13 @@ def pipeline_interface(package: Package, models: Sequence[Interface]) -> Interfa
     return interface
 
 
+def nested_interface(package: Package) -> Interface:
+    """The interface of a package of any kind, that of a pipeline from those of its models."""
+    if not package.is_pipeline:
+        return package.interface()
+    return pipeline_interface(package, [nested_interface(m) for m in pipeline_models(package)])
+
+
 def check_kind(given: Feature, taken: Feature, who: str) -> None:
     """Refuses a picture in the place of a tensor, and the like."""
     if given.kind != taken.kind:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from metal4conv.errors import Metal4ConvError, UsageError, did_you_mean
+from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError, did_you_mean
 from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.package import Package, read_package
@@ -59,6 +59,7 @@ def verify(
     if on not in WAYS:
         raise UsageError(f'cannot verify on "{on}"', where="--on", hint=did_you_mean(on, WAYS))
     package = read_package(path)
+    check_comparable(package, function)
     depths = float16_depths(package.function(function))
     expectation = find_expectation(
         package,
@@ -75,6 +76,19 @@ def verify(
         for number, case in enumerate(expectation.cases)
     ]
     return verdict(package, function, on, ran_on, expectation, results)
+
+
+def check_comparable(package: Package, function: str | None) -> None:
+    """`UnsupportedModel` for outputs that are no tensors: there is no tolerance for them."""
+    for item in package.interface(function).outputs:
+        if item.kind != "tensor":
+            what = "a picture" if item.kind == "image" else f"of kind {item.kind}"
+            raise UnsupportedModel(
+                f'output "{item.name}" is {what}; only tensors can be compared with a source',
+                where=str(package.path),
+                hint="metal4conv.load(...).predict(...) gives it; to verify the network, convert "
+                "it with tensors as outputs",
+            )
 
 
 def open_reference(path: Path, function: str | None) -> tuple[Runner, str]:
