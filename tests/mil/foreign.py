@@ -60,3 +60,30 @@ def tensor(shape: Sequence[int], dtype: str = "fp32") -> Any:
     """The specification of an input of the builder's program."""
     _, mb, types = toolkit()
     return mb.TensorSpec(tuple(shape), getattr(types, dtype))
+
+
+def from_torch(folder: Path, module: Any, example: Sequence[Any], **options: Any) -> Path:
+    """A package that `coremltools.convert` makes of a traced torch module, all passes included."""
+    import torch
+
+    ct, _, _ = toolkit()
+    path = folder / "foreign.mlpackage"
+    defaults = {
+        "convert_to": "mlprogram",
+        "compute_precision": ct.precision.FLOAT32,
+        "minimum_deployment_target": ct.target.iOS18,
+        "skip_model_load": True,
+    }
+    with quiet(), without_bars():
+        traced = torch.jit.trace(module.eval(), tuple(example))
+        ct.convert(traced, **{**defaults, **options}).save(str(path))
+    return path
+
+
+def pipeline(folder: Path, *models: Any) -> Path:
+    """The package that `coremltools.utils.make_pipeline` makes of these models."""
+    ct, _, _ = toolkit()
+    path = folder / "pipeline.mlpackage"
+    with quiet():
+        ct.utils.make_pipeline(*models).save(str(path))
+    return path
