@@ -70,7 +70,7 @@ def check_kind(given: Feature, taken: Feature, who: str) -> None:
     """Refuses a picture in the place of a tensor, and the like."""
     if given.kind != taken.kind:
         raise UnsupportedModel(
-            f'"{given.name}" is given as a {given.kind}, but {who} it as a {taken.kind}'
+            f'"{given.name}" is given as {given.kind}, but {who} it as {taken.kind}'
         )
 
 
