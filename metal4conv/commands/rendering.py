@@ -141,7 +141,7 @@ def show_contents(data: Json, console: Console) -> None:
     if "opset" in data:
         rows.append(("opset", f"{data['opset']}, specification {data['specification_version']}"))
     if len(data.get("functions", ())) > 1:
-        names = ", ".join(data["functions"])
+        names = ", ".join(sorted(data["functions"]))
         rows.append(("functions", f"{names}; shown is {data['default_function']}"))
     for role in ("inputs", "outputs", "states"):
         for index, row in enumerate(data.get(role, ())):

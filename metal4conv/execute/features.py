@@ -32,12 +32,17 @@ def given_array(item: Feature, value: Any) -> np.ndarray:
     """What was given for an input, as an array. (Any: whatever a caller may pass.)"""
     if item.kind == "image":
         return tensor_of_picture(item, value)
+    reason = type(value).__name__
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # nested lists of different lengths
-        raise UsageError(
-            f'input "{item.name}" cannot be read as an array: {error}; expected {item.type}'
-        ) from None
+        reason = str(error)
+    else:
+        if array.dtype != object:
+            return array
+    raise UsageError(
+        f'input "{item.name}" cannot be read as an array: {reason}; expected {item.type}'
+    )
 
 
 def default_array(

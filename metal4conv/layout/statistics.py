@@ -34,7 +34,8 @@ def program_statistics(package: Package) -> dict[str, Any]:  # Any: a JSON docum
     costs = manifest.at(manifest.defaults)
     return {
         "functions": {
-            name: {"opset": function.opset} for name, function in package.program.functions.items()
+            name: {"opset": package.program.functions[name].opset}
+            for name in sorted(package.program.functions)  # a protobuf map has no order
         },
         "operations": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         "operation_count": counts.total(),
