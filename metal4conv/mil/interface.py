@@ -245,16 +245,16 @@ def named_sizes(
     shape: list[int | str] = []
     dimensions: dict[str, Dimension] = {}
     for position, (low, high, values) in enumerate(columns):
-        if low == high:
-            shape.append(low)
-            continue
-        size = f"{identifier(name)}_{position}"
         maximum = None if high < 0 else high
         if low < 0 or (maximum is not None and maximum < low):
             raise DamagedFile(
                 f'input "{name}" declares sizes from {low} to {high} for dimension {position}',
                 where=name,
             )
+        if low == high:
+            shape.append(low)
+            continue
+        size = f"{identifier(name)}_{position}"
         default = defaults[position] if position < len(defaults) else low
         dimensions[size] = Dimension(low, maximum, default, values=values)
         shape.append(size)

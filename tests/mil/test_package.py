@@ -465,6 +465,10 @@ def turned_range(description: Any) -> None:
         array.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
 
 
+def negative_size(description: Any) -> None:
+    description.input[0].type.multiArrayType.shape[1] = -16
+
+
 def no_shape_at_all(description: Any) -> None:
     description.input[0].type.multiArrayType.enumeratedShapes.SetInParent()
 
@@ -491,6 +495,7 @@ def a_text(description: Any) -> None:
         (int_default(2.0**31), r'default of input "x" is 2147483648\.0, which int32 cannot hold'),
         (int_default(float("nan")), 'default of input "x" is nan, which int32 cannot hold'),
         (turned_range, 'input "x" declares sizes from 16 to 3 for dimension 1'),
+        (negative_size, 'input "x" declares sizes from -16 to -16 for dimension 1'),
         (no_shape_at_all, 'input "x" enumerates its shapes, but has none'),
         (two_ranks, "enumerates shapes of ranks 1, 2"),
         (unknown_elements, 'feature "y" has element type 0, expected one of float32, float64'),
