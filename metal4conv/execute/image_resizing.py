@@ -174,7 +174,7 @@ def crop_resize_roi(
         crops = crop_resize(x, boxes, rows[:, 0], *options)
         return crops.unsqueeze(1)
     count, images = boxes.shape[0], x.shape[0]
-    indices = torch.arange(images).repeat(count)
+    indices = torch.arange(images, device=x.device).repeat(count)
     crops = crop_resize(x, boxes.repeat_interleave(images, dim=0), indices, *options)
     return crops.reshape(count, images, *crops.shape[1:])
 
@@ -205,7 +205,7 @@ def crop_resize(
     rows = box_positions(top, bottom, target_height, sampling_mode)
     columns = box_positions(left, right, target_width, sampling_mode)
     if box_indices is None:
-        box_indices = torch.arange(boxes.shape[0])
+        box_indices = torch.arange(boxes.shape[0], device=x.device)
     inside = ((rows >= 0) & (rows <= height - 1)).unsqueeze(-1)
     inside = inside & ((columns >= 0) & (columns <= width - 1)).unsqueeze(-2)
     image = checked(box_indices, x.shape[0])[:, None, None]
@@ -440,7 +440,7 @@ def box_positions(start: Tensor, end: Tensor, count: int, mode: str) -> Tensor:
     A box holds the elements at its start and end, so its size is one more than their distance.
     """
     start, extent = start.unsqueeze(-1), (end - start).unsqueeze(-1)
-    steps = torch.arange(count, dtype=torch.float32)
+    steps = torch.arange(count, dtype=torch.float32, device=start.device)
     match mode:
         case "STRICT_ALIGN_CORNERS" | "ALIGN_CORNERS":
             if count == 1:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metal4conv.errors import MissingDevice, UnsupportedModel
+from metal4conv.execute.devices import running_on
 from metal4conv.execute.features import (
     check_input,
     check_names,
@@ -21,8 +22,9 @@ from metal4conv.execute.features import (
 from metal4conv.execute.images import pixels_of_tensor
 from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, is_host, tensor_from_array
 from metal4conv.execute.pipeline import Pipeline, in_model, with_pictures
-from metal4conv.execute.plan import Plan, Step, Values, as_numpy, make_plan
+from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, as_numpy, make_plan
 from metal4conv.execute.states import State
+from metal4conv.execute.tracing import See, Seen, is_finite
 from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.pipeline import pipeline_interface, pipeline_models, refuse_function
@@ -39,7 +41,7 @@ class Executor:
         self.inputs = {item.name: item.type for item in interface.inputs}
         self.outputs = {item.name: item.type for item in interface.outputs}
         self.states = {item.name: item.type for item in interface.states}
-        with torch.inference_mode():
+        with torch.inference_mode(), running_on(self.device):
             self.plan: Plan = make_plan(function, self.materialize)
             self.plan.fold()
 
@@ -68,12 +70,18 @@ class Executor:
         return with_pictures(self.interface, self.predict_arrays(inputs, state))
 
     def predict_arrays(
-        self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None
+        self,
+        inputs: Mapping[str, Any],
+        state: dict[str, np.ndarray] | None = None,
+        see: See | None = None,
     ) -> dict[str, Any]:
-        """The same, but a picture comes as the array of its pixels. (Any: as for `predict`.)"""
-        with torch.inference_mode():
+        """The same, but a picture comes as the array of its pixels. (Any: as for `predict`.)
+
+        `see` is called after each operation, also those in the blocks of loops and branches.
+        """
+        with torch.inference_mode(), running_on(self.device):
             arguments, states = self.bind(inputs, state)
-            results = self.plan.run({}, arguments)
+            results = self.plan.run({}, arguments, watch_for(see) if see else None)
         self.keep(states, state)
         found = dict(zip(self.function.block.outputs, results, strict=True))
         return {item.name: self.output_value(item, found) for item in self.interface.outputs}
@@ -81,22 +89,27 @@ class Executor:
     def trace(
         self, inputs: Mapping[str, np.ndarray], state: dict[str, np.ndarray] | None = None
     ) -> Iterator[tuple[Operation, dict[str, np.ndarray]]]:
-        """Each operation of the function with its outputs, in the order in which they run."""
-        with torch.inference_mode():
+        """Each operation of the function with its outputs, in the order in which they run.
+
+        Operations in the blocks of loops and branches are left out; `predict_arrays` shows them.
+        """
+        seen: list[tuple[Operation, dict[str, np.ndarray]]] = []
+
+        def see(step: Step, values: Values, place: Place) -> None:
+            if not place:
+                seen.append((step.operation, arrays_of(step, values)))
+
+        # torch's modes belong to the steps, not to what the caller does between them
+        with torch.inference_mode(), running_on(self.device):
             arguments, states = self.bind(inputs, state)
-            seen: list[tuple[Operation, dict[str, np.ndarray]]] = []
-
-            def watch(step: Step, values: Values) -> None:
-                arrays = {
-                    name: as_numpy(values[name], dtype)
-                    for name, dtype in zip(step.outputs, step.declared, strict=True)
-                    if isinstance(values[name], torch.Tensor) or is_host(values[name])
-                }
-                seen.append((step.operation, arrays))
-
-            for _ in self.plan.advance({}, arguments, watch):
-                yield from seen
-                seen.clear()
+            steps = self.plan.advance({}, arguments, Watch(see))
+        while True:
+            with torch.inference_mode(), running_on(self.device):
+                step = next(steps, None)
+            if step is None:
+                break
+            yield from seen
+            seen.clear()
         self.keep(states, state)
 
     def make_state(self) -> dict[str, np.ndarray]:
@@ -185,6 +198,40 @@ class Executor:
             f'output "{item.name}" is declared as {item.kind}, but the program gives a '
             f"{type(value).__name__}"
         )
+
+
+def watch_for(see: See) -> Watch:
+    """What hands each step over as `Seen`."""
+
+    def look(step: Step, values: Values, place: Place) -> None:
+        arrays = arrays_of(step, values)
+        finite = all(is_finite(array) for array in arrays.values())
+        see(Seen(step.operation, place, arrays, finite or inputs_are_finite(step, values)))
+
+    return Watch(look)
+
+
+def arrays_of(step: Step, values: Values) -> dict[str, np.ndarray]:
+    """The outputs of a step that are tensors; lists, states and labels are none."""
+    return {
+        name: as_numpy(values[name], dtype)
+        for name, dtype in zip(step.outputs, step.declared, strict=True)
+        if isinstance(values[name], torch.Tensor) or is_host(values[name])
+    }
+
+
+def inputs_are_finite(step: Step, values: Values) -> bool:
+    """Whether no tensor that a step takes, constants included, holds NaN or an infinity."""
+    taken = [values.get(name) for argument in step.arguments for name in argument.names]
+    for item in [*taken, *step.fixed.values()]:
+        tensors = item if isinstance(item, list) else [item]
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                if not bool(torch.isfinite(tensor).all()):
+                    return False
+            elif isinstance(tensor, float) and not math.isfinite(tensor):
+                return False
+    return True
 
 
 def load(path: str | Path, function: str | None = None, device: str = "cpu") -> Executor | Pipeline:

@@ -12,10 +12,12 @@ from metal4conv.execute.table import MIL_OPS, Tensors
 @MIL_OPS("linear")
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias`; from iOS 17 on integer weights may meet floats."""
-    if x.dtype == weight.dtype:
-        return F.linear(x, weight, bias)
     dtype = torch.promote_types(x.dtype, weight.dtype)
-    return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    if dtype.is_floating_point:
+        return F.linear(x, weight, bias)
+    y = integer_product(x, weight.transpose(0, 1))
+    return y if bias is None else y + bias
 
 
 @MIL_OPS("matmul")
@@ -29,7 +31,21 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
         x, y = x.to(dtype), y.to(dtype)
     left = x.transpose(-1, -2) if transpose_x and x.dim() > 1 else x
     right = y.transpose(-1, -2) if transpose_y and y.dim() > 1 else y
+    if not x.is_floating_point():
+        return integer_product(left, right)
     return torch.matmul(left, right)
+
+
+def integer_product(left: Tensor, right: Tensor) -> Tensor:
+    """Product of batches of integer matrices, which torch has on the CPU alone."""
+    if left.device.type == "cpu":
+        return torch.matmul(left, right)
+    rows = left.unsqueeze(0) if left.dim() == 1 else left
+    columns = right.unsqueeze(-1) if right.dim() == 1 else right
+    terms = rows.unsqueeze(-1) * columns.unsqueeze(-3)
+    product = terms.sum(dim=-2, dtype=left.dtype)
+    product = product.squeeze(-2) if left.dim() == 1 else product
+    return product.squeeze(-1) if right.dim() == 1 else product
 
 
 @MIL_OPS("einsum")

@@ -18,6 +18,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.devices import moved
 from metal4conv.execute.host_numbers import as_int, saturated, wrapped
 from metal4conv.execute.table import Bools, Floats, Ints, Operator, Tensors
 from metal4conv.mil.dtypes import DTYPES
@@ -109,7 +110,7 @@ def to_tensor(value: Any) -> torch.Tensor:
         is_bool = all(isinstance(item, (torch.SymBool, bool)) for item in flat)
         dtype = torch.bool if is_bool else torch.float32 if is_float else torch.int32
         return torch.empty(value.shape, dtype=dtype)
-    return torch.from_numpy(np.array(flat, held_dtype(flat)).reshape(value.shape))
+    return moved(torch.from_numpy(np.array(flat, held_dtype(flat)).reshape(value.shape)))
 
 
 def held_dtype(items: list[Any]) -> np.dtype[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from metal4conv.errors import Metal4ConvError
 from metal4conv.execute.features import check_input, check_names, check_state, given_array
 from metal4conv.execute.images import picture_of_pixels, pixels_of_tensor
+from metal4conv.execute.tracing import See, within
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.program import Operation, TensorType
@@ -23,7 +24,10 @@ class Stage(Protocol):
     states: dict[str, TensorType]
 
     def predict_arrays(
-        self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None
+        self,
+        inputs: Mapping[str, Any],
+        state: dict[str, np.ndarray] | None = None,
+        see: See | None = None,
     ) -> dict[str, Any]: ...
 
     def trace(
@@ -48,14 +52,18 @@ class Pipeline:
         return with_pictures(self.interface, self.predict_arrays(inputs, state))
 
     def predict_arrays(
-        self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None
+        self,
+        inputs: Mapping[str, Any],
+        state: dict[str, np.ndarray] | None = None,
+        see: See | None = None,
     ) -> dict[str, Any]:
-        """The same, but a picture comes as the array of its pixels."""
+        """The same, but a picture comes as the array of its pixels; `see` sees all models."""
         known = self.given(inputs)
         own = self.copied(state)
         for number, stage in enumerate(self.stages, 1):
             with in_model(number):
-                known |= stage.predict_arrays(wanted(stage, known), held(stage, own))
+                inner = within(see, f"model {number}") if see else None
+                known |= stage.predict_arrays(wanted(stage, known), held(stage, own), inner)
         self.keep(own, state)
         return {item.name: converted(item, known[item.name]) for item in self.interface.outputs}
 

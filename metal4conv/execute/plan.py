@@ -43,6 +43,9 @@ families.load_all()
 Values = dict[str, Any]
 """Values by name: tensors, host arrays, lists, states. (Any: all of these.)"""
 
+Place = tuple[str, ...]
+"""The calls of nested blocks within which an operation runs, such as `("loop body 3",)`."""
+
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -83,12 +86,12 @@ class Step:
     blocks: tuple[Plan, ...] = ()
     frees: tuple[str, ...] = ()
 
-    def run(self, values: Values) -> None:
+    def run(self, values: Values, watch: Watch | None = None) -> None:
         """Computes the operation's outputs and puts them among the values."""
         if self.host is not None and self.only_sizes(values):
             results = self.run_on_host(values)
         else:
-            results = self.run_on_tensors(values)
+            results = self.run_on_tensors(values, watch)
         if len(self.outputs) == 1:
             values[self.outputs[0]] = results[0] if isinstance(results, tuple) else results
         else:
@@ -145,7 +148,7 @@ class Step:
             return settled(value, dtype)
         return host_to_dtype(value, declared)
 
-    def run_on_tensors(self, values: Values) -> Any:
+    def run_on_tensors(self, values: Values, watch: Watch | None = None) -> Any:
         """The operation on tensors; float16 arithmetic is done in float32 and rounded once."""
         assert self.function is not None
         known = dict(self.fixed)
@@ -156,7 +159,7 @@ class Step:
             else:
                 known[argument.parameter] = argument.convert(values[argument.names[0]])
         if self.blocks:
-            known["blocks"] = tuple(BoundBlock(plan, values) for plan in self.blocks)
+            known["blocks"] = self.bound_blocks(values, watch)
         if not self.exact:
             known = {name: widened(value) for name, value in known.items()}
         results = self.function(**known)
@@ -165,6 +168,19 @@ class Step:
                 settled(item, dtype) for item, dtype in zip(results, self.dtypes, strict=True)
             )
         return settled(results, self.dtypes[0]) if self.dtypes else ()
+
+    def bound_blocks(self, values: Values, watch: Watch | None) -> tuple[BoundBlock, ...]:
+        """The nested blocks, ready to be called."""
+        roles = BLOCK_ROLES.get(self.operation.type, ())
+        name = self.outputs[0] if self.outputs else self.operation.type
+        return tuple(
+            BoundBlock(plan, values, f"{name} {role}", watch)
+            for plan, role in zip(self.blocks, roles, strict=True)
+        )
+
+
+BLOCK_ROLES = {"cond": ("true", "false"), "while_loop": ("condition", "body")}
+"""What the nested blocks of an operation are for."""
 
 
 def widened(value: Any) -> Any:
@@ -184,14 +200,29 @@ def settled(value: Any, dtype: torch.dtype | None) -> Any:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Who sees the outputs of each step before they are freed, also those in nested blocks."""
+
+    see: Callable[[Step, Values, Place], None]
+    place: Place = ()
+
+
+@dataclass
 class BoundBlock:
     """A nested block with the values that it sees; called with its inputs, gives its outputs."""
 
     plan: Plan
     values: Values
+    name: str
+    watch: Watch | None
+    calls: int = 0
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
-        return self.plan.run(dict(self.values), inputs)
+        watch = self.watch
+        if watch is not None:
+            watch = replace(watch, place=(*watch.place, f"{self.name} {self.calls}"))
+            self.calls += 1
+        return self.plan.run(dict(self.values), inputs, watch)
 
 
 @dataclass
@@ -223,9 +254,11 @@ class Plan:
         self.steps = remaining
         self.constants = {name: value for name, value in values.items() if name in used}
 
-    def run(self, values: Values, inputs: Iterable[Any]) -> tuple[Any, ...]:
+    def run(
+        self, values: Values, inputs: Iterable[Any], watch: Watch | None = None
+    ) -> tuple[Any, ...]:
         """The block's outputs; `values` holds what is visible in it and is changed."""
-        for _ in self.advance(values, inputs):
+        for _ in self.advance(values, inputs, watch):
             pass
         return tuple(values[name] for name in self.outputs)
 
@@ -233,18 +266,18 @@ class Plan:
         self,
         values: Values,
         inputs: Iterable[Any],
-        watch: Callable[[Step, Values], None] | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Step]:
         """Runs step by step; `watch` sees each step's outputs before they are freed."""
         values.update(zip(self.inputs, inputs, strict=True))
         values.update(self.constants)
         for step in self.steps:
             try:
-                step.run(values)
+                step.run(values, watch)
             except Exception as error:
                 raise explained(error, step.operation) from error
             if watch is not None:
-                watch(step, values)
+                watch.see(step, values, watch.place)
             for name in step.frees:
                 values.pop(name, None)
             yield step

@@ -66,7 +66,7 @@ def avg_pool(
     means = average(F.pad(x, innermost_first(windows.ends)), kernel_sizes, strides)
     if windows.overhangs is None and not exclude_padding_from_average:
         return means
-    counted = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype)
+    counted = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
     value = 0.0 if exclude_padding_from_average else 1.0
     counted = F.pad(counted, innermost_first(windows.pads), value=value)
     if windows.overhangs is not None:

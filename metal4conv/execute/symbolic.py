@@ -28,7 +28,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.formula import formula
 from metal4conv.execute.marshal import NAME_OF_TORCH, TORCH_DTYPES, constant_tensor
-from metal4conv.execute.plan import Plan, Step, Values, make_plan
+from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, make_plan
 from metal4conv.execute.states import State
 from metal4conv.mil.program import (
     Constant,
@@ -77,8 +77,10 @@ def infer_types(
 
     seen = 0
 
-    def watch(step: Step, values: Values) -> None:
+    def see(step: Step, values: Values, place: Place) -> None:
         nonlocal seen
+        if place:
+            return  # the types of the function's own values are asked for
         seen = check_guards(step, symbols, seen)
         for name, dtype in zip(step.outputs, step.declared, strict=True):
             if name in values and dtype:
@@ -91,7 +93,7 @@ def infer_types(
             fake_argument(value.name, value.type, inputs, symbols) for value in function.inputs
         ]
         try:
-            for _ in plan.advance({}, arguments, watch):
+            for _ in plan.advance({}, arguments, Watch(see)):
                 pass
         except GuardOnDataDependentSymNode as error:
             raise UnsupportedModel(f"a size depends on the data: {error}") from error

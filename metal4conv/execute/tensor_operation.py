@@ -308,15 +308,15 @@ def non_maximum_suppression(
         return found_boxes, found_scores, index, index.new_empty((n,))
     found_boxes = boxes.new_zeros((boxes.shape[0], max_boxes, 4))
     found_scores = scores.new_zeros((scores.shape[0], max_boxes, scores.shape[2]))
-    found_indices = torch.full((boxes.shape[0], max_boxes), -1, dtype=torch.int32)
-    counts = torch.zeros(boxes.shape[0], dtype=torch.int32)
+    found_indices = boxes.new_full((boxes.shape[0], max_boxes), -1, dtype=torch.int32)
+    counts = boxes.new_zeros(boxes.shape[0], dtype=torch.int32)
     for batch in range(boxes.shape[0]):
         kept = survivors(
             boxes[batch], scores[batch], iou_threshold, score_threshold, per_class_suppression
         )[:max_boxes]
         found_boxes[batch, : len(kept)] = boxes[batch, kept]
         found_scores[batch, : len(kept)] = scores[batch, kept]
-        found_indices[batch, : len(kept)] = torch.tensor(kept, dtype=torch.int32)
+        found_indices[batch, : len(kept)] = found_indices.new_tensor(kept)
         counts[batch] = len(kept)
     return found_boxes, found_scores, found_indices, counts
 

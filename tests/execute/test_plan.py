@@ -14,7 +14,7 @@ from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.execute import plan as plans
 from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.marshal import constant_tensor
-from metal4conv.execute.plan import Plan, Step, Values, make_plan
+from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, make_plan
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import Block, Constant, Function, Operation, TensorType, Value
 from tests.layout.packages import PackageBuilder
@@ -71,11 +71,12 @@ def test_a_chain_holds_two_values_at_a_time(tmp_path: Path) -> None:
     seen: list[weakref.ref[torch.Tensor]] = []
     peaks = []
 
-    def watch(step: Step, values: Values) -> None:
+    def see(step: Step, values: Values, place: Place) -> None:
+        assert place == ()
         seen.append(weakref.ref(values[step.outputs[0]]))
         peaks.append(sum(tensor() is not None for tensor in seen))
 
-    for _ in plan.advance({}, [torch.from_numpy(X)], watch):
+    for _ in plan.advance({}, [torch.from_numpy(X)], Watch(see)):
         pass
     assert len(seen) == 50
     assert max(peaks) == 2  # the operation's input and its output
@@ -164,9 +165,9 @@ def test_what_depends_on_constants_alone_is_computed_once(
     calls = []
     run = Step.run
 
-    def counted(self: Step, values: Values) -> None:
+    def counted(self: Step, values: Values, watch: Watch | None = None) -> None:
         calls.append(self.operation.type)
-        run(self, values)
+        run(self, values, watch)
 
     monkeypatch.setattr(Step, "run", counted)
     loaded = executor(build, tmp_path)
