@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": "Show what is in a package or model: inputs, outputs, operations, weights.",
     "layout": "Show how to create and bind the tensors of a package.",
     "verify": "Prove that a package gives what its source model gave.",
+    "run": "Run a package on this machine: its outputs, and with --trace every operation's.",
     "doctor": "Show what this machine can do, and what to install for the rest.",
 }
 """Commands that work, with the first line of their help, so that `--help` imports none of them."""

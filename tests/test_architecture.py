@@ -20,6 +20,8 @@ LAYERS = [
     {"frontends", "device", "shader", "frame"},
     {"verify"},
     {"conversion", "reshaping", "inspection", "machine"},
+    {"given"},
+    {"running"},
     {"debug", "build"},
     {"console"},
     {"commands"},

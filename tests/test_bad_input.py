@@ -79,6 +79,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(module.state_dict(), made / "state.pt")
     torch.save({"other": torch.zeros(2)}, made / "other.pt")
     (made / "list.pt").write_bytes(pickle.dumps([1, 2, 3]))
+    np.savez(made / "small.npz", color=np.zeros((1, 3, 8, 8), np.float32))
+    np.save(made / "small.npy", np.zeros((1, 3, 8, 8), np.float32))
+    for name in ("text.npy", "text.npz", "text.png", "text.safetensors"):
+        (made / name).write_text("this is text, and no tensor at all")
     np.savez(made / "wrong.npz", picture=np.zeros((1, 3, 16, 16), np.float32))
     assert run(["convert", str(made / "net.pt2"), "-o", str(made / "out"), "-q"]) == 0
     other = ["convert", f"{made / 'nets.py'}:net", "--name", "other", "--precision", "float32"]
@@ -143,6 +147,30 @@ COMMAND_LINES: list[tuple[str, int, tuple[str, ...]]] = [
     ("layout out/net.mlpackage --dim h=8", 2, ('no dynamic dimension "h"',)),
     ("layout out/net.mlpackage --dim h", 2, ("--dim",)),
     ("layout out/net.mlpackage --function other", 2, ('no function "other"', "main")),
+    ("run none.mlpackage", 2, ("none.mlpackage",)),
+    ("run out/net.mlpackage", 2, ('input "color" is missing', "16", "--random")),
+    ("run out/net.mlpackage -i none.npz", 2, ("no such file", "none.npz")),
+    ("run out/net.mlpackage -i list.npy", 2, ("no such file", "list.npy", ".npz")),
+    ("run out/net.mlpackage -i nets.py", 2, ("no named arrays", ".safetensors")),
+    ("run out/net.mlpackage -i wrong.npz", 2, ('"color" is missing',)),
+    ("run out/net.mlpackage --random -i wrong.npz", 2, ('no input "picture"', "color")),
+    ("run out/net.mlpackage -i colour=none.npy", 2, ('no input "colour"', 'mean "color"')),
+    ("run out/net.mlpackage -i color=none.npy", 2, ("no such file", "none.npy")),
+    ("run out/net.mlpackage -i color=list.pt", 2, ("list.pt", "no .npy file")),
+    ("run out/net.mlpackage -i color=text.npy", 3, ("text.npy", "no readable .npy")),
+    ("run out/net.mlpackage -i color=text.png", 3, ("text.png", "no readable picture")),
+    ("run out/net.mlpackage -i text.npz", 3, ("text.npz", "no readable .npz")),
+    ("run out/net.mlpackage -i text.safetensors", 3, ("text.safetensors", "no readable")),
+    ("run out/net.mlpackage -i small.npz", 2, ("color", "dimension 2", "size 8", "expected 16")),
+    ("run out/net.mlpackage -i small.npz -i color=small.npy", 2, ('"color" is given twice',)),
+    ("run out/net.mlpackage -i out/net.golden.safetensors --case 9", 2, ("no case 9", "0 to")),
+    ("run out/net.mlpackage --random --dim h=8", 2, ('no dynamic dimension "h"',)),
+    ("run out/net.mlpackage --dim h=8", 2, ("--dim", "--random")),
+    ("run out/net.mlpackage --random -o y.txt", 2, ("y.txt", ".npz")),
+    ("run out/net.mlpackage --random --state small.npz", 2, ("has no states",)),
+    ("run out/net.mlpackage --random --trace out", 2, ("out", "no trace", "left as it is")),
+    ("run out/net.mlpackage --random --function other", 2, ('no function "other"', "main")),
+    ("run out/net.mlpackage --random --device gpu", 4, ('no device "gpu"', "cpu")),
     ("verify out/net.mlpackage --golden none.safetensors", 2, ("none.safetensors",)),
     ("verify out/net.mlpackage --golden out/other.golden.safetensors", 2, ("other", "net")),
     ("verify out/net.mlpackage --against none.pt2", 2, ("none.pt2",)),

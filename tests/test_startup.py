@@ -74,3 +74,8 @@ def test_package_can_be_used_from_anywhere(converted: tuple[set[str], Path]) -> 
         elif path.suffix != ".pt2":
             shutil.copy(path, moved)
     loaded("verify", moved / "net.mlpackage", "-q")
+
+
+def test_running_takes_torch_alone(converted: tuple[set[str], Path]) -> None:
+    names = loaded("run", converted[1] / "net.mlpackage", "--random", "-q")
+    assert names & FRAMEWORKS == {"torch"}

@@ -179,3 +179,55 @@ def show_doctor(report: Report, console: Console) -> None:
         for row in data["abilities"]
     ]
     console.print(table(("", "ability", "", "to get it"), rows))
+
+
+def show_run(report: Report, console: Console) -> None:
+    """The outputs' figures, those of each operation, the times, and the files."""
+    data = report.data
+    values = [*data["outputs"], *data.get("states", ())]
+    console.print(table(RUN_TITLES, [value_cells(row) for row in values], right=RUN_NUMBERS))
+    if "trace" in data:
+        console.print()
+        rows = [
+            (row["number"], operation_name(row), row["type"], *trace_cells(out))
+            for row in data["trace"]
+            for out in row["outputs"]
+        ]
+        console.print(table(TRACE_TITLES, rows, right="min max NaN inf >float16"))
+    if "seconds" in data:
+        first, least, median = (data["seconds"][key] for key in ("first", "min", "median"))
+        console.print()
+        console.print(
+            f"first run {first * 1000:.2f} ms, then at least {least * 1000:.2f} ms, "
+            f"median {median * 1000:.2f} ms"
+        )
+    for path in report.files:
+        console.print(path, markup=False, soft_wrap=True)
+
+
+RUN_TITLES = ("name", "dtype", "shape", "min", "max", "mean", "NaN", "inf")
+RUN_NUMBERS = "min max mean NaN inf"
+TRACE_TITLES = ("", "operation", "type", "dtype", "shape", "min", "max", "NaN", "inf", ">float16")
+
+
+def value_cells(row: Json) -> tuple[object, ...]:
+    """A value's figures; a label, or the likeliest labels, stand where its range would."""
+    shape = " × ".join(map(str, row["shape"])) or "scalar"
+    if "value" in row:
+        return (row["name"], row["dtype"], shape, row["value"], "", "", "", "")
+    if "likeliest" in row:
+        text = ", ".join(f"{label}: {figure(value)}" for label, value in row["likeliest"].items())
+        return (row["name"], row["dtype"], shape, text, "", "", "", "")
+    numbers = (figure(row[key]) for key in ("min", "max", "mean"))
+    return (row["name"], row["dtype"], shape, *numbers, row["nan"] or "", row["inf"] or "")
+
+
+def operation_name(row: Json) -> str:
+    """An operation with the loops that it runs in."""
+    return ": ".join([*row["place"], row["operation"]])
+
+
+def trace_cells(row: Json) -> tuple[object, ...]:
+    """The figures of an operation's output, and how many elements float16 cannot hold."""
+    _, dtype, shape, least, most, _, nan, inf = value_cells(row)
+    return (dtype, shape, least, most, nan, inf, row["float16_overflow"] or "")

@@ -38,6 +38,8 @@ COMMANDS = {
     "layout": ["layout", "upscaler.mlpackage"],
     "layout_sized": ["layout", "upscaler.mlpackage", "--dim", "h=50", "--dim", "w=30"],
     "reshape": ["reshape", "upscaler.mlpackage", "--dim", "h=48", "--name", "fixed"],
+    "run": ["run", "upscaler.mlpackage", "--random", "--dim", "h=24", "-o", "outputs.npz"],
+    "run_trace": ["run", "upscaler.mlpackage", "-i", "upscaler.golden.safetensors", "--trace", "t"],
     "verify": ["verify", "upscaler.mlpackage"],
     "verify_differs": ["verify", "upscaler.mlpackage", "--atol", "0", "--rtol", "0"],
 }
@@ -69,7 +71,7 @@ def steady(text: str) -> str:
     return re.sub(r" +", " ", text)
 
 
-@pytest.mark.parametrize("name", ["inspect", "layout", "verify"])
+@pytest.mark.parametrize("name", ["inspect", "layout", "run", "verify"])
 def test_json_is_one_document(
     name: str, folder: Path, metal4conv: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +82,7 @@ def test_json_is_one_document(
     assert document["command"] == name
 
 
-@pytest.mark.parametrize("name", ["inspect", "layout", "verify"])
+@pytest.mark.parametrize("name", ["inspect", "layout", "run", "verify"])
 def test_no_color_in_files(
     name: str, folder: Path, metal4conv: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:
