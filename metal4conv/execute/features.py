@@ -40,6 +40,8 @@ def given_array(item: Feature, value: Any) -> np.ndarray:
     else:
         if array.dtype != object:
             return array
+        if isinstance(value, np.ndarray):
+            reason = "its elements are Python objects"
     raise UsageError(
         f'input "{item.name}" cannot be read as an array: {reason}; expected {item.type}'
     )

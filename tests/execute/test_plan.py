@@ -282,7 +282,7 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {
     ),
     "objects": (
         {"color": COLOR, "steps": np.array([1, None], object)},
-        ['input "steps" has dtype object, expected int32'],
+        ['input "steps" cannot be read as an array', "expected int32[2]"],
     ),
 }
 
