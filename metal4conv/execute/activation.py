@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.table import EXACT_OPS, MIL_OPS
+from metal4conv.execute.table import EXACT_OPS, MIL_OPS, ROUNDED_OPS
 
 
 @MIL_OPS("clamped_relu")
@@ -16,13 +16,13 @@ def clamped_relu(x: Tensor, alpha: float, beta: float) -> Tensor:
     return F.leaky_relu(x, alpha).clamp(max=beta)
 
 
-@MIL_OPS("elu")
+@ROUNDED_OPS("elu")
 def elu(x: Tensor, alpha: float) -> Tensor:
     """`x` where it is positive, else `alpha * (e^x - 1)`."""
     return F.elu(x, alpha)
 
 
-@MIL_OPS("gelu")
+@ROUNDED_OPS("gelu")
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
     """Gaussian error linear unit, exact or by one of two approximations."""
     match mode.upper():
@@ -31,11 +31,12 @@ def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
         case "TANH_APPROXIMATION":
             return F.gelu(x, approximate="tanh")
         case "SIGMOID_APPROXIMATION":
-            return x * torch.sigmoid(x * 1.702)
+            wide = x.float()
+            return (wide * torch.sigmoid(wide * 1.702)).to(x.dtype)
     raise UnsupportedModel(f'gelu has no mode "{mode}"')
 
 
-@MIL_OPS("leaky_relu")
+@ROUNDED_OPS("leaky_relu")
 def leaky_relu(x: Tensor, alpha: float) -> Tensor:
     """`x` where it is not negative, else `alpha * x`."""
     return F.leaky_relu(x, alpha)
@@ -71,7 +72,7 @@ def scaled_tanh(x: Tensor, alpha: float, beta: float) -> Tensor:
     return torch.tanh(x * beta) * alpha
 
 
-@MIL_OPS("sigmoid")
+@ROUNDED_OPS("sigmoid")
 def sigmoid(x: Tensor) -> Tensor:
     """`1 / (1 + e^-x)`."""
     return torch.sigmoid(x)
@@ -83,7 +84,7 @@ def sigmoid_hard(x: Tensor, alpha: float, beta: float) -> Tensor:
     return (x * alpha + beta).clamp(0, 1)
 
 
-@MIL_OPS("silu")
+@ROUNDED_OPS("silu")
 def silu(x: Tensor) -> Tensor:
     """`x * sigmoid(x)`."""
     return F.silu(x)
@@ -95,7 +96,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     return torch.softmax(x, axis)
 
 
-@MIL_OPS("softplus")
+@ROUNDED_OPS("softplus")
 def softplus(x: Tensor) -> Tensor:
     """`log(1 + e^x)`, without overflow."""
     return F.softplus(x)

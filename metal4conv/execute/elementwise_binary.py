@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Operator
+from metal4conv.execute.table import EXACT_OPS, MIL_OPS, ROUNDED_OPS, Operator
 
 Binary = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,7 +26,6 @@ def binary(function: Binary, name: str) -> Operator:
 ARITHMETIC: dict[str, Binary] = {
     "add": torch.add,
     "mul": torch.mul,
-    "pow": torch.pow,
     "sub": torch.sub,
 }
 
@@ -44,8 +43,9 @@ COMPARISONS: dict[str, Binary] = {
     "not_equal": torch.ne,
 }
 
+MIL_OPS("pow")(binary(torch.pow, "pow"))
 for name, function in ARITHMETIC.items():
-    MIL_OPS.add(name, binary(function, name))
+    ROUNDED_OPS(name)(binary(function, name))
 for name, function in COMPARISONS.items():
     EXACT_OPS(name)(binary(function, name))
 
@@ -71,7 +71,7 @@ def mod(x: Tensor, y: Tensor) -> Tensor:
     return torch.remainder(x, y + is_zero).masked_fill(is_zero, 0)
 
 
-@MIL_OPS("real_div")
+@ROUNDED_OPS("real_div")
 def real_div(x: Tensor, y: Tensor) -> Tensor:
     """`x / y`.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Operator
+from metal4conv.execute.table import EXACT_OPS, MIL_OPS, ROUNDED_OPS, Operator
 
 CAST_DTYPES = {
     "bool": torch.bool,
@@ -42,18 +42,18 @@ for name, function in {
     "asin": torch.asin,
     "atan": torch.atan,
     "atanh": torch.atanh,
-    "cos": torch.cos,
     "cosh": torch.cosh,
     "erf": torch.erf,
-    "exp": torch.exp,
     "sin": torch.sin,
     "sinh": torch.sinh,
     "sqrt": torch.sqrt,
     "square": torch.square,
     "tan": torch.tan,
-    "tanh": torch.tanh,
 }.items():
     MIL_OPS.add(name, elementwise(function, name))
+
+for name, function in {"cos": torch.cos, "exp": torch.exp, "tanh": torch.tanh}.items():
+    ROUNDED_OPS(name)(elementwise(function, name))
 
 for name, function in {
     "abs": torch.abs,

@@ -20,10 +20,17 @@ from metal4conv.execute.features import (
     given_array,
 )
 from metal4conv.execute.images import pixels_of_tensor
-from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, is_host, tensor_from_array
+from metal4conv.execute.marshal import (
+    TORCH_DTYPES,
+    as_numpy,
+    constant_tensor,
+    is_host,
+    tensor_from_array,
+)
 from metal4conv.execute.pipeline import Pipeline, in_model, with_pictures
-from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, as_numpy, make_plan
+from metal4conv.execute.plan import Plan, make_plan
 from metal4conv.execute.states import State
+from metal4conv.execute.step import Place, Step, Values, Watch
 from metal4conv.execute.tracing import See, Seen, is_finite
 from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.package import Package, read_package

@@ -159,8 +159,12 @@ CONVERT: dict[str, Convert] = {
 
 
 def constant_tensor(constant: Constant) -> torch.Tensor:
-    """A constant as a tensor that shares its memory (a mapped file stays mapped)."""
-    return tensor_from_array(constant.value, constant.type.dtype)
+    """A constant as a tensor that shares its memory (a mapped file stays mapped).
+
+    From a file it is loaded anew: what had to be unpacked goes with the tensor.
+    """
+    array = constant.value if constant.file is None else constant.load()
+    return tensor_from_array(array, constant.type.dtype)
 
 
 def tensor_from_array(array: np.ndarray, dtype: str) -> torch.Tensor:
@@ -203,3 +207,14 @@ def host_to_dtype(value: np.ndarray, dtype: str) -> np.ndarray:
         elif is_integer and isinstance(item, int) and not isinstance(item, bool):
             flat[index] = wrapped(item, dtype)
     return rounded
+
+
+def as_numpy(value: Any, dtype: str) -> np.ndarray:
+    """A value as an array of the declared dtype, in memory that nobody else has.
+
+    Without its own memory, who writes into an output would write into an input or a weight.
+    """
+    held = np.dtype(DTYPES[dtype].numpy)
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else to_host(value)
+    own = np.ascontiguousarray(array.astype(held, copy=False))
+    return own if own.base is None else own.copy()

@@ -28,8 +28,9 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.formula import formula
 from metal4conv.execute.marshal import NAME_OF_TORCH, TORCH_DTYPES, constant_tensor
-from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, make_plan
+from metal4conv.execute.plan import Plan, make_plan
 from metal4conv.execute.states import State
+from metal4conv.execute.step import Place, Step, Values, Watch
 from metal4conv.mil.program import (
     Constant,
     Dimension,

@@ -14,14 +14,15 @@ The annotations say how arguments are handed over:
 
 `@MIL_OPS("add")` marks arithmetic: its float16 tensors come as float32, and the result is rounded
 once to the declared dtype. `@EXACT_OPS("reshape")` marks operations that only move or choose
-elements, or whose results every dtype holds exactly: they run on tensors as they are. `HOST_OPS`
-are the same operations on small arrays of sizes, kept in numpy (see `host.py`).
+elements, or whose results every dtype holds exactly: they run on tensors as they are.
+`@ROUNDED_OPS("sigmoid")` marks arithmetic that torch rounds just so by itself. `HOST_OPS` are the
+same operations on small arrays of sizes, kept in numpy (see `host.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -41,6 +42,24 @@ HOST_OPS: OpTable[Operator] = OpTable("MIL operation on sizes")
 EXACT: set[Operator] = set()
 """The functions in `MIL_OPS` that run on float16 tensors as they are."""
 
+ROUNDED: set[Operator] = set()
+"""Arithmetic whose float16 kernels in torch give the float32 result rounded once.
+
+They need no widened copies. Sums, differences, products and quotients are that with any correct
+kernel: float32 has more than twice the bits of float16, so that rounding through it changes
+nothing. For functions of one element a test goes through all float16 numbers.
+"""
+
+Arithmetic = Literal["exact", "rounded", "wide"]
+"""How an operation treats float16: moves it, rounds by itself, or is given float32 and rounded."""
+
+
+def arithmetic_of(operator: Operator) -> Arithmetic:
+    """How an operation treats float16."""
+    if operator in EXACT:
+        return "exact"
+    return "rounded" if operator in ROUNDED else "wide"
+
 
 def EXACT_OPS(*names: str, since: int = 0) -> Callable[[Operator], Operator]:
     """Decorator that registers an operation which does no arithmetic."""
@@ -51,6 +70,17 @@ def EXACT_OPS(*names: str, since: int = 0) -> Callable[[Operator], Operator]:
         return register(function)
 
     return register_exact
+
+
+def ROUNDED_OPS(*names: str) -> Callable[[Operator], Operator]:
+    """Decorator that registers arithmetic which rounds float16 by itself."""
+    register = MIL_OPS(*names)
+
+    def register_rounded(function: Operator) -> Operator:
+        ROUNDED.add(function)
+        return register(function)
+
+    return register_rounded
 
 
 def is_exact(name: str) -> bool:

@@ -236,9 +236,9 @@ def slices(
             continue
         place = within if step > 0 else from_end
         size = x.shape[axis]
-        start = None if low_open else place(low, size)
-        end = None if high_open else place(high, size)
-        index.append(slice(start, not_before(start, end, size), abs(step)))
+        first = None if low_open else place(low, size)
+        last = None if high_open else place(high, size)
+        index.append(slice(first, not_before(first, last, size), abs(step)))
         if step < 0:
             flipped.append(axis)
     if len(index) != x.ndim:

@@ -36,7 +36,7 @@ def enable_predict(device: str = "cpu") -> None:
     only; a model of another kind opens as before and says so when it predicts.
     """
     require("coremltools")
-    models = importlib.import_module("coremltools.models.model")
+    models: Any = importlib.import_module("coremltools.models.model")
     if not enabled:
         enabled["_MLModelProxy"] = models._MLModelProxy
         enabled["make_state"] = models.MLModel.make_state
@@ -48,14 +48,14 @@ def disable_predict() -> None:
     """Puts back what `enable_predict` replaced; models opened meanwhile keep predicting."""
     if not enabled:
         return
-    models = importlib.import_module("coremltools.models.model")
+    models: Any = importlib.import_module("coremltools.models.model")
     models._MLModelProxy = enabled.pop("_MLModelProxy")
     models.MLModel.make_state = enabled.pop("make_state")
 
 
 def make_state(model: Any) -> Any:  # Any: coremltools' MLModel and MLState
     """A new state of `model`; coremltools' own method asks for macOS 15 first."""
-    models = importlib.import_module("coremltools.models.model")
+    models: Any = importlib.import_module("coremltools.models.model")
     proxy = model.__proxy__
     if not isinstance(proxy, ExecutorProxy):
         return enabled["make_state"](model)

@@ -14,7 +14,8 @@ from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.execute import plan as plans
 from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.marshal import constant_tensor
-from metal4conv.execute.plan import Place, Plan, Step, Values, Watch, make_plan
+from metal4conv.execute.plan import Plan, make_plan
+from metal4conv.execute.step import Place, Step, Values, Watch
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import Block, Constant, Function, Operation, TensorType, Value
 from tests.layout.packages import PackageBuilder

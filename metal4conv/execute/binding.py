@@ -1,0 +1,117 @@
+"""Arguments of operations: what is constant is converted once, the rest in each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from metal4conv.errors import UnsupportedModel
+from metal4conv.execute.marshal import CONVERT, HOST_ELEMENTS, constant_host, parameters, to_tensor
+from metal4conv.execute.step import Argument, Step, Values
+from metal4conv.execute.table import Operator
+from metal4conv.mil.program import Constant, ConstantDictionary, ConstantList, Operation
+
+
+class Materialize(Protocol):
+    """Makes a tensor of a constant: mapped for a run, a fake one for symbolic shapes."""
+
+    def __call__(self, constant: Constant) -> torch.Tensor: ...
+
+
+def bind(
+    operation: Operation, operator: Operator, visible: Mapping[str, Any], materialize: Materialize
+) -> tuple[dict[str, Any], tuple[Argument, ...]]:
+    """The arguments of an operation: those that are constant, and those that are not."""
+    kinds = parameters(operator)
+    fixed: dict[str, Any] = {}
+    arguments = []
+    for parameter, given in operation.inputs.items():
+        if parameter not in kinds:
+            raise UnsupportedModel(
+                f'operation {operation} has an input "{parameter}" that is not known'
+            )
+        kind = kinds[parameter][0]
+        sources = [visible.get(item) if isinstance(item, str) else item for item in given]
+        constants = [item for item in sources if isinstance(item, Constant)]
+        constant = len(constants) == len(sources)
+        if kind == "tuple" and constant and len(given) > 1:
+            fixed[parameter] = tuple(item.value.item() for item in constants)
+        elif kind == "tuple" and isinstance(sources[0], ConstantList):
+            fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
+        elif kind in ("tensors", "list") or len(given) > 1:
+            if constant and kind != "list":
+                fixed[parameter] = [fixed_value(item, "tensor", materialize) for item in constants]
+            else:
+                names = tuple(item for item in given if isinstance(item, str))
+                if len(names) != len(given):
+                    raise UnsupportedModel(f"operation {operation} mixes values and literals")
+                arguments.append(Argument(parameter, names, None, kind == "list"))
+        elif isinstance(sources[0], (ConstantList, ConstantDictionary)):
+            fixed[parameter] = sources[0]
+        elif constant:
+            fixed[parameter] = fixed_value(sources[0], kind, materialize)
+        else:
+            arguments.append(Argument(parameter, (str(given[0]),), CONVERT[kind]))
+    missing = [name for name, (_, optional) in kinds.items() if not optional and name != "blocks"]
+    absent = [name for name in missing if name not in operation.inputs]
+    if absent:
+        raise UnsupportedModel(f"operation {operation} lacks its input {', '.join(absent)}")
+    return fixed, tuple(arguments)
+
+
+def fixed_value(constant: Any, kind: str, materialize: Materialize) -> Any:
+    """A constant argument as its parameter takes it. (Any: a Constant; whatever the kind is.)"""
+    if kind in ("tensor", "raw"):
+        if constant.type.dtype == "string":
+            return str(constant.value.reshape(-1)[0])
+        return materialize(constant)
+    return CONVERT[kind](constant.value)
+
+
+def bind_host(
+    operation: Operation, host: Operator, visible: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Constants for the host operation, by parameter and (within a list) by name.
+
+    None when one of them is too large to be arithmetic on sizes.
+    """
+    kinds = parameters(host)
+    fixed: dict[str, Any] = {}
+    named: dict[str, np.ndarray] = {}
+    for parameter, given in operation.inputs.items():
+        if parameter not in kinds:
+            continue
+        sources = [visible.get(item) if isinstance(item, str) else item for item in given]
+        constants = [item for item in sources if isinstance(item, Constant)]
+        if any(item.element_count > HOST_ELEMENTS for item in constants):
+            return None
+        kind = kinds[parameter][0]
+        if len(constants) < len(sources):
+            pairs = zip(given, sources, strict=True)
+            named |= {str(name): constant_host(c) for name, c in pairs if isinstance(c, Constant)}
+        elif len(given) > 1 or kind == "tensors":
+            fixed[parameter] = [constant_host(item) for item in constants]
+        elif kind in ("scalar", "tuple"):
+            fixed[parameter] = CONVERT[kind](constants[0].value)
+        elif constants[0].type.dtype == "string":
+            fixed[parameter] = str(constants[0].value.reshape(-1)[0])
+        else:
+            fixed[parameter] = constant_host(constants[0])
+    return fixed, named
+
+
+def bind_folded(step: Step, constants: Values) -> None:
+    """Makes the arguments of a step that folding computed constant ones."""
+    if step.host is not None or step.blocks:
+        return
+    left = []
+    for argument in step.arguments:
+        found = constants.get(argument.names[0])
+        if argument.convert is to_tensor and isinstance(found, torch.Tensor):
+            step.fixed[argument.parameter] = found
+        else:
+            left.append(argument)
+    step.arguments = tuple(left)
