@@ -73,7 +73,8 @@ def read_features(
     """The features of a description, with the sizes' names from our metadata where it has them.
 
     A package from elsewhere names no dimensions: each gets its input's name and position.
-    `declared` are the types of the outputs in the program. (Any: a protobuf message.)
+    `declared` are the types of the outputs in the program. A network that gives one value as two
+    outputs declares it twice; it is one feature. (Any: a protobuf message.)
     """
     shapes, known = dimensions_from_metadata(metadata)
     inputs = []
@@ -83,12 +84,12 @@ def read_features(
         feature, found = renamed(feature, found, shapes.get(item.name), known)
         inputs.append(feature)
         dimensions |= found
-    outputs = tuple(read_output(item, declared.get(item.name)) for item in description.output)
+    outputs = [read_output(item, declared.get(item.name)) for item in description.output]
     states = tuple(
         Feature(item.name, array_type(item.type.stateType.arrayType, item.name))
         for item in description.state
     )
-    return Interface(tuple(inputs), outputs, states, dimensions)
+    return Interface(tuple(inputs), tuple(dict.fromkeys(outputs)), states, dimensions)
 
 
 def renamed(

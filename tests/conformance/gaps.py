@@ -65,6 +65,16 @@ GAPS: tuple[Gap, ...] = (
         always=False,
     ),
     Gap(
+        "*test_torch_ops.py::TestStack::test_stack_dynamic_range_dim*default_dynamic_size=2*",
+        "Core ML refuses the program, since `stack` wants equal shapes also for the default sizes; "
+        "here it runs when the sizes that are given are equal.",
+    ),
+    Gap(
+        "*test_torch_ops.py::TestNms::test_nms_corner_case_iou_equal_threshold*'fp32'*target=8*",
+        "An overlap that equals the threshold: the documentation removes what is greater, Core ML "
+        "from iOS 17 on removes the equal one, too, in this one case that the suite has.",
+    ),
+    Gap(
         "*test_torch_ops.py::TestLSTMWithPackedSequence::test_lstm*",
         "coremltools' conversion fills the initial state with as many rows as the first sequence "
         "is long (10) instead of one a sequence (3): an impossible shape, which is an error here.",
