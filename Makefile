@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 TESTS := $(if $(K),-k "$(K)",)
 
-.PHONY: demo test test-slow check fix lint types docs golden bench models clean
+.PHONY: demo test test-slow conformance check fix lint types docs golden bench models clean
 
 $(STAMP): pyproject.toml tests/constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; name a Python 3.11: make PYTHON=…"; exit 1; }
@@ -27,6 +27,10 @@ $(VENV)/installed-outside: $(STAMP)
 test-slow: $(VENV)/installed-outside
 	$(BIN)/python -m pytest -q -m slow $(TESTS)
 
+# coremltools' own tests, with the executor in Core ML's place. CONFORMANCE_ONE_IN=400 takes two minutes.
+conformance: $(STAMP)
+	$(BIN)/python -m tests.conformance $(ARGS)
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,7 +49,7 @@ golden: $(STAMP)
 	$(BIN)/python -m pytest -q tests/commands --rewrite-golden
 
 bench: $(VENV)/installed-outside
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 models: $(STAMP)
 	$(BIN)/python sample_models/make_models.py

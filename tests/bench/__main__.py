@@ -1,13 +1,18 @@
-"""`make bench`: each figure beside its peer and its budget. `--quick` leaves out conversions."""
+"""`make bench`: each figure beside its peer and its budget.
+
+`--quick` leaves out what takes minutes; `--only executor` has the executor's rows alone.
+"""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.measure import CLI, PASS, Row, interleaved, peak_megabytes, seconds, show
+from tests.bench.executor import executor_networks, length_rows, load_rows
+from tests.bench.measure import CLI, PASS, Row, Subject, interleaved, peak_megabytes, seconds, show
 
 CACHE = Path("build/bench")
 BASELINE = Path(__file__).with_name("baseline.py")
@@ -75,9 +80,22 @@ def conversions() -> list[Row]:
     return rows
 
 
+GROUPS: dict[str, list[Subject]] = {
+    "startup": [startup],
+    "packages": [packages],
+    "executor": [length_rows, load_rows, executor_networks],
+    "conversions": [conversions],
+}
+QUICK = ("startup", "packages")
+
+
 def main(arguments: list[str]) -> int:
-    subjects = [startup, packages, *([] if "--quick" in arguments else [conversions])]
-    held = [show(subject()) for subject in subjects]
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=GROUPS)
+    options = parser.parse_args(arguments)
+    names = [options.only] if options.only else list(QUICK if options.quick else GROUPS)
+    held = [show(subject()) for name in names for subject in GROUPS[name]]
     return 0 if all(held) else 1
 
 

@@ -1,4 +1,4 @@
-"""A ResNet-50 and a ViT-B, in plain torch, with random weights."""
+"""A ResNet-50, a ViT, an upscaler and an LSTM, in plain torch, with random weights."""
 
 from __future__ import annotations
 
@@ -82,8 +82,70 @@ class ViT(nn.Module):
         return self.head(self.layers(tokens).mean(1))
 
 
+def twice(inputs: int, outputs: int) -> nn.Sequential:
+    """Two convolutions that keep the size."""
+    first, second = nn.Conv2d(inputs, outputs, 3, 1, 1), nn.Conv2d(outputs, outputs, 3, 1, 1)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+
+
+class Upscaler(nn.Module):
+    """A U-Net of 16, 32 and 64 channels; its last pixels are shuffled to twice the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full, self.half, self.quarter = twice(3, 16), twice(16, 32), twice(32, 64)
+        self.to_half, self.to_full = (
+            nn.ConvTranspose2d(64, 32, 2, 2),
+            nn.ConvTranspose2d(32, 16, 2, 2),
+        )
+        self.merge_half, self.merge_full = twice(64, 32), twice(32, 16)
+        self.last = nn.Conv2d(16, 12, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        full = self.full(x)
+        half = self.half(functional.max_pool2d(full, 2))
+        quarter = self.quarter(functional.max_pool2d(half, 2))
+        half = self.merge_half(torch.cat((self.to_half(quarter), half), 1))
+        full = self.merge_full(torch.cat((self.to_full(half), full), 1))
+        large = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
+        return large + functional.pixel_shuffle(self.last(full), 2)
+
+
+class Recurrent(nn.Module):
+    """Two layers of LSTM, 256 wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(256, 256, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cells(x)[0]
+
+
+SHAPES = {"upscaler": (1, 3, 360, 640), "lstm": (4, 96, 256)}
+"""Of the inputs that are no picture of 224×224; the upscaler's output has 720 lines."""
+
+NETWORKS = {
+    "resnet50": ResNet50,
+    "vit_b": ViT,
+    "vit_l": lambda: ViT(1024, 24, 16),
+    "upscaler": Upscaler,
+    "lstm": Recurrent,
+}
+
+
+def network(name: str) -> nn.Module:
+    """A network by name, ready to run; the same each time."""
+    torch.manual_seed(0)
+    return NETWORKS[name]().eval()
+
+
+def example(name: str) -> Tensor:
+    """What the network of that name takes."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(SHAPES.get(name, (1, 3, 224, 224)), generator=generator)
+
+
 def exported(name: str) -> torch.export.ExportedProgram:
     """A network by name, as an exported program."""
-    torch.manual_seed(0)
-    made = {"resnet50": ResNet50, "vit_b": ViT, "vit_l": lambda: ViT(1024, 24, 16)}[name]()
-    return torch.export.export(made.eval(), (torch.rand(1, 3, 224, 224),))
+    return torch.export.export(network(name), (example(name),))
