@@ -8,8 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.marshal import CONVERT, HOST_ELEMENTS, constant_host, parameters, to_tensor
+from metal4conv.errors import Metal4ConvError, UnsupportedModel
+from metal4conv.execute.marshal import (
+    CONVERT,
+    HOST_ELEMENTS,
+    constant_host,
+    parameters,
+    to_tensor,
+    to_text,
+)
 from metal4conv.execute.step import Argument, Step, Values
 from metal4conv.execute.table import Operator
 from metal4conv.mil.program import Constant, ConstantDictionary, ConstantList, Operation
@@ -34,6 +41,10 @@ def bind(
                 f'operation {operation} has an input "{parameter}" that is not known'
             )
         kind = kinds[parameter][0]
+        if len(given) > 1 and kind in ("tensor", "scalar", "text"):
+            raise UnsupportedModel(
+                f'input "{parameter}" of operation {operation} takes one value, found {len(given)}'
+            )
         sources = [visible.get(item) if isinstance(item, str) else item for item in given]
         constants = [item for item in sources if isinstance(item, Constant)]
         constant = len(constants) == len(sources)
@@ -43,7 +54,10 @@ def bind(
             fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
         elif kind in ("tensors", "list") or len(given) > 1:
             if constant and kind != "list":
-                fixed[parameter] = [fixed_value(item, "tensor", materialize) for item in constants]
+                item_kind = "raw" if kind == "raw" else "tensor"
+                fixed[parameter] = [
+                    fixed_value(item, item_kind, materialize, parameter) for item in constants
+                ]
             else:
                 names = tuple(item for item in given if isinstance(item, str))
                 if len(names) != len(given):
@@ -52,7 +66,7 @@ def bind(
         elif isinstance(sources[0], (ConstantList, ConstantDictionary)):
             fixed[parameter] = sources[0]
         elif constant:
-            fixed[parameter] = fixed_value(sources[0], kind, materialize)
+            fixed[parameter] = fixed_value(sources[0], kind, materialize, parameter)
         else:
             arguments.append(Argument(parameter, (str(given[0]),), CONVERT[kind]))
     missing = [name for name, (_, optional) in kinds.items() if not optional and name != "blocks"]
@@ -62,13 +76,17 @@ def bind(
     return fixed, tuple(arguments)
 
 
-def fixed_value(constant: Any, kind: str, materialize: Materialize) -> Any:
+def fixed_value(constant: Any, kind: str, materialize: Materialize, parameter: str) -> Any:
     """A constant argument as its parameter takes it. (Any: a Constant; whatever the kind is.)"""
-    if kind in ("tensor", "raw"):
-        if constant.type.dtype == "string":
-            return str(constant.value.reshape(-1)[0])
-        return materialize(constant)
-    return CONVERT[kind](constant.value)
+    try:
+        if kind == "raw" and constant.type.dtype == "string":
+            return to_text(constant.value)
+        if kind in ("tensor", "raw"):
+            return materialize(constant)
+        return CONVERT[kind](constant.value)
+    except Metal4ConvError as error:
+        error.add_note(f'in its input "{parameter}"')
+        raise
 
 
 def bind_host(
@@ -94,7 +112,7 @@ def bind_host(
             named |= {str(name): constant_host(c) for name, c in pairs if isinstance(c, Constant)}
         elif len(given) > 1 or kind == "tensors":
             fixed[parameter] = [constant_host(item) for item in constants]
-        elif kind in ("scalar", "tuple"):
+        elif kind in ("scalar", "text", "tuple"):
             fixed[parameter] = CONVERT[kind](constants[0].value)
         elif constants[0].type.dtype == "string":
             fixed[parameter] = str(constants[0].value.reshape(-1)[0])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metal4conv.errors import UnsupportedModel
+from metal4conv.errors import UnsupportedModel, did_you_mean
 from metal4conv.execute.marshal import to_scalar, to_tensor
 from metal4conv.execute.table import EXACT_OPS, Ints
 
@@ -46,6 +46,10 @@ def make_list(
     sizes = static_sizes(elem_shape)
     if sizes is None:
         return [None] * init_length
+    if dtype not in ELEMENT_DTYPES:
+        raise UnsupportedModel(
+            f'lists of dtype "{dtype}" are not known', hint=did_you_mean(dtype, ELEMENT_DTYPES)
+        )
     zeros = torch.zeros(sizes, dtype=ELEMENT_DTYPES[dtype])
     return [zeros] * init_length
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metal4conv.errors import UnsupportedModel
+from metal4conv.errors import UnsupportedModel, did_you_mean
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, ROUNDED_OPS, Operator
 
 CAST_DTYPES = {
@@ -117,10 +117,16 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     From float to integer they are cut towards zero; what is out of range becomes the closest
     integer and NaN becomes 0, as on Apple silicon. Between integers they wrap around.
     """
-    target = CAST_DTYPES.get(dtype)
-    if target is None:
-        raise UnsupportedModel(f'cast to dtype "{dtype}" is not known here')
-    return converted(x, target)
+    return converted(x, dtype_named(dtype))
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype that an operation's parameter names."""
+    if name not in CAST_DTYPES:
+        raise UnsupportedModel(
+            f'the dtype "{name}" is not known', hint=did_you_mean(name, CAST_DTYPES)
+        )
+    return CAST_DTYPES[name]
 
 
 def converted(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -85,7 +85,7 @@ KINDS: dict[Any, str] = {
     int: "scalar",
     float: "scalar",
     bool: "scalar",
-    str: "scalar",
+    str: "text",
     Ints: "tuple",
     Floats: "tuple",
     Bools: "tuple",
@@ -136,16 +136,39 @@ def to_host(value: Any) -> np.ndarray:
 
 def to_scalar(value: Any) -> Any:
     """A value of one element as a Python number (or a symbolic one)."""
-    if isinstance(value, torch.Tensor):
-        return value.reshape(-1)[0].item()
-    if isinstance(value, np.ndarray):
-        return value.reshape(-1).tolist()[0]
-    return value
+    found = only_element(value)
+    if isinstance(found, str):
+        raise UnsupportedModel(f"a number was expected, found the text {found[:100]!r}")
+    return found
+
+
+def to_text(value: Any) -> str:
+    """A value of one element that is a text, such as the name of a mode."""
+    found = only_element(value)
+    if not isinstance(found, str):
+        raise UnsupportedModel(f"a text was expected, found {found}")
+    return found
+
+
+def only_element(value: Any) -> Any:
+    """The Python value of a tensor or array of one element; anything else as it is."""
+    if not isinstance(value, (torch.Tensor, np.ndarray)):
+        return value
+    if 0 in value.shape:
+        raise UnsupportedModel("one value was expected, found none")
+    flat = value.reshape(-1)
+    return flat[0].item() if isinstance(flat, torch.Tensor) else flat.tolist()[0]
 
 
 def to_tuple(value: Any) -> tuple[Any, ...]:
-    """A value of rank 0 or 1 as a tuple of Python numbers (or symbolic ones)."""
+    """A value of rank 0 or 1 as a tuple of Python numbers (or symbolic ones).
+
+    Pairs, such as some operations' paddings, come one after the other.
+    """
     if isinstance(value, (torch.Tensor, np.ndarray)):
+        if value.ndim > 2:  # torch takes minutes over the elements of a large symbolic tensor
+            shape = ", ".join(map(str, value.shape))
+            raise UnsupportedModel(f"a list of numbers was expected, found the shape ({shape})")
         return tuple(value.reshape(-1).tolist())
     return tuple(value)
 
@@ -153,6 +176,7 @@ def to_tuple(value: Any) -> tuple[Any, ...]:
 CONVERT: dict[str, Convert] = {
     "tensor": to_tensor,
     "scalar": to_scalar,
+    "text": to_text,
     "tuple": to_tuple,
     "raw": lambda value: value,
 }

@@ -92,6 +92,11 @@ def explained(error: Exception, operation: Operation) -> Exception:
         if not any(line.startswith("while running") for line in getattr(error, "__notes__", ())):
             error.add_note(note)
         return error
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return UnsupportedModel(
+            f"operation {operation} needs more memory than there is here",
+            where=[f'output "{value.name}", {value.type}' for value in operation.outputs],
+        )
     if isinstance(error, (RuntimeError, ValueError, IndexError, TypeError)):
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return UnsupportedModel(f"operation {operation} failed: {first}")
@@ -114,6 +119,8 @@ def make_plan(function: Function, materialize: Materialize = constant_tensor) ->
     made: dict[Constant, torch.Tensor] = {}
 
     def once(constant: Constant) -> torch.Tensor:
+        if constant.type.dtype not in TORCH_DTYPES:
+            raise UnsupportedModel(f"a tensor was expected, found a constant {constant.type}")
         if constant not in made:
             made[constant] = materialize(constant)
         return made[constant]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metal4conv.execute.elementwise_unary import CAST_DTYPES, converted
+from metal4conv.execute.elementwise_unary import converted, dtype_named
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints, Operator
 
 Reduce = Callable[[Tensor, Ints, bool], Tensor]
@@ -85,7 +85,7 @@ def reduce_argmax_typed(
     x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32"
 ) -> Tensor:
     """The same, as int32 or uint16."""
-    return torch.argmax(x, axis, keepdim=keep_dims).to(CAST_DTYPES[output_dtype.lower()])
+    return torch.argmax(x, axis, keepdim=keep_dims).to(dtype_named(output_dtype.lower()))
 
 
 @EXACT_OPS("reduce_argmin", since=17)
@@ -93,4 +93,4 @@ def reduce_argmin_typed(
     x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32"
 ) -> Tensor:
     """The same, as int32 or uint16."""
-    return torch.argmin(x, axis, keepdim=keep_dims).to(CAST_DTYPES[output_dtype.lower()])
+    return torch.argmin(x, axis, keepdim=keep_dims).to(dtype_named(output_dtype.lower()))

@@ -91,7 +91,7 @@ class Step:
         kinds = parameters(self.host)
         found = False
         for argument in self.arguments:
-            is_data = kinds[argument.parameter][0] not in ("scalar", "tuple")
+            is_data = kinds[argument.parameter][0] not in ("scalar", "text", "tuple")
             for name in argument.names:
                 if name in self.host_constants or not is_data:
                     continue
@@ -115,7 +115,7 @@ class Step:
                 known[argument.parameter] = [
                     self.host_value(name, values) for name in argument.names
                 ]
-            elif kind in ("scalar", "tuple"):
+            elif kind in ("scalar", "text", "tuple"):
                 known[argument.parameter] = CONVERT[kind](values[argument.names[0]])
             else:
                 known[argument.parameter] = self.host_value(argument.names[0], values)

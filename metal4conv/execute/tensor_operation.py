@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.elementwise_unary import CAST_DTYPES
+from metal4conv.execute.elementwise_unary import dtype_named
 from metal4conv.execute.host_numbers import as_int, ceil, divide, negate, plus
 from metal4conv.execute.scatter_gather import picked_along
 from metal4conv.execute.table import EXACT_OPS, MIL_OPS, Ints, Tensors
@@ -204,7 +204,7 @@ def topk_typed(
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The same, where k = -1 takes all elements, and the indices are int32 or uint16."""
-    found = first_of_order(x, k, axis, ascending, CAST_DTYPES[output_indices_dtype.lower()])
+    found = first_of_order(x, k, axis, ascending, dtype_named(output_indices_dtype.lower()))
     return found if return_indices else found[0]
 
 

@@ -159,6 +159,14 @@ def check_operation(
     if operation.type == "const":
         check_constant(operation, where)
         return
+    if operation.type.startswith("constexpr_"):
+        for value in operation.outputs:
+            if isinstance(value.type, TensorType) and value.type.is_dynamic:
+                raise DamagedFile(
+                    f"operation {operation} gives a constant, but its output has a size that is "
+                    f"not a number: {value.type}",
+                    where=where,
+                )
     for parameter, arguments in operation.inputs.items():
         if not arguments:
             raise DamagedFile(
@@ -241,6 +249,11 @@ def check_feature(feature: Feature, value: Value, function: Function) -> None:
     if not isinstance(type, TensorType):
         raise UnsupportedModel(
             f'input "{value.name}" is no tensor', where=f"function {function.name}"
+        )
+    if type.dtype == "string":
+        raise UnsupportedModel(
+            f'input "{value.name}" is a tensor of texts, expected one of numbers',
+            where=f"function {function.name}",
         )
     if not feature.type.shape or not type.shape:
         return

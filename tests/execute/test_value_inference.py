@@ -168,7 +168,7 @@ def handed(value: Any, kind: str) -> Any:
     """An argument as a parameter of this kind takes it."""
     if kind == "tensors":
         return [torch.from_numpy(np.array(item)) for item in value]
-    if kind in ("scalar", "tuple"):
+    if kind in ("scalar", "text", "tuple"):
         return tuple(value) if isinstance(value, list) else value
     return torch.from_numpy(np.array(value))
 
