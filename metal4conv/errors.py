@@ -25,6 +25,10 @@ MOST_NAMES = 100
 """More of them in a message hide what it says."""
 
 
+LONGEST_LINE = 2000
+"""Characters of a line of a message; a name in a file may have a million."""
+
+
 class Metal4ConvError(Exception):
     """What went wrong, where in the user's model, and what to do about it."""
 
@@ -52,7 +56,17 @@ class Metal4ConvError(Exception):
         lines += [f"  {note}" for note in getattr(self, "__notes__", ())]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(map(shortened, lines))
+
+
+def shortened(line: str, longest: int = LONGEST_LINE) -> str:
+    """A line without its middle when it is longer than somebody reads.
+
+    >>> shortened("a value named aaaaaaaaaaaaaaaaaaaa is missing", 30)
+    'a value named a … aaaa is missing'
+    """
+    half = longest // 2
+    return line if len(line) <= longest else f"{line[:half]} … {line[-half:]}"
 
 
 class UsageError(Metal4ConvError):

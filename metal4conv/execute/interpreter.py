@@ -29,7 +29,7 @@ from metal4conv.execute.marshal import (
 )
 from metal4conv.execute.pipeline import Pipeline, in_model, with_pictures
 from metal4conv.execute.plan import Plan, make_plan
-from metal4conv.execute.states import State
+from metal4conv.execute.states import State, empty_state
 from metal4conv.execute.step import Place, Step, Values, Watch
 from metal4conv.execute.tracing import See, Seen, is_finite
 from metal4conv.mil.interface import Feature, Interface
@@ -121,10 +121,7 @@ class Executor:
 
     def make_state(self) -> dict[str, np.ndarray]:
         """Fresh states: zeros."""
-        return {
-            name: np.zeros([int(size) for size in type.shape], type.dtype)
-            for name, type in self.states.items()
-        }
+        return {name: empty_state(name, type) for name, type in self.states.items()}
 
     def bind(
         self, inputs: Mapping[str, Any], state: Mapping[str, np.ndarray] | None
@@ -171,10 +168,8 @@ class Executor:
         self, name: str, type: TensorType, state: Mapping[str, np.ndarray] | None
     ) -> torch.Tensor:
         """A state's value: what the caller passed, or zeros."""
-        shape = tuple(int(size) for size in type.shape)
-        if state is None:
-            return torch.zeros(shape, dtype=TORCH_DTYPES[type.dtype], device=self.device)
-        return tensor_from_array(state[name].copy(), type.dtype).to(self.device)
+        array = empty_state(name, type) if state is None else state[name].copy()
+        return tensor_from_array(array, type.dtype).to(self.device)
 
     def keep(self, states: Mapping[str, State], state: dict[str, np.ndarray] | None) -> None:
         """Writes the new values of the states into the caller's arrays."""

@@ -52,6 +52,13 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
 }
 """Sub-byte integers are held one a byte."""
 
+BIT_PATTERNS = {
+    torch.bfloat16: torch.uint16,
+    torch.float8_e4m3fn: torch.uint8,
+    torch.float8_e5m2: torch.uint8,
+}
+"""Dtypes that numpy lacks, and what holds their bits there."""
+
 NAME_OF_TORCH = {
     dtype: name for name, dtype in TORCH_DTYPES.items() if DTYPES[name].bits in (8, 16, 32, 64)
 }
@@ -239,6 +246,10 @@ def as_numpy(value: Any, dtype: str) -> np.ndarray:
     Without its own memory, who writes into an output would write into an input or a weight.
     """
     held = np.dtype(DTYPES[dtype].numpy)
+    wanted = TORCH_DTYPES.get(dtype)
+    if isinstance(value, torch.Tensor) and {value.dtype, wanted} & BIT_PATTERNS.keys():
+        value = value.to(wanted)
+        value = value.view(BIT_PATTERNS.get(value.dtype, value.dtype))
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else to_host(value)
     own = np.ascontiguousarray(array.astype(held, copy=False))
     return own if own.base is None else own.copy()

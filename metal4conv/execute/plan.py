@@ -122,7 +122,12 @@ def make_plan(function: Function, materialize: Materialize = constant_tensor) ->
         if constant.type.dtype not in TORCH_DTYPES:
             raise UnsupportedModel(f"a tensor was expected, found a constant {constant.type}")
         if constant not in made:
-            made[constant] = materialize(constant)
+            try:
+                made[constant] = materialize(constant)
+            except MemoryError:
+                raise UnsupportedModel(
+                    f"a constant {constant.type} needs more memory than there is here"
+                ) from None
         return made[constant]
 
     return plan_block(function.block, function, {}, once, is_main=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.table import EXACT_OPS
+from metal4conv.mil.dtypes import DTYPES
+from metal4conv.mil.program import TensorType
 
 
 @dataclass
@@ -16,6 +19,17 @@ class State:
     """A state's current value."""
 
     value: Tensor
+
+
+def empty_state(name: str, type: TensorType) -> np.ndarray:
+    """What a state holds before the first call: zeros."""
+    shape = tuple(int(size) for size in type.shape)
+    try:
+        return np.zeros(shape, DTYPES[type.dtype].numpy)
+    except (MemoryError, ValueError):  # numpy's own limits are ValueErrors
+        raise UnsupportedModel(
+            f'state "{name}", {type}, needs more memory than there is here'
+        ) from None
 
 
 @EXACT_OPS("read_state", since=18)

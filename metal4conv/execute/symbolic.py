@@ -6,8 +6,10 @@ with a step of 8 it stands for an eighth of the size, so that divisibility is kn
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +42,7 @@ from metal4conv.mil.program import (
     TensorType,
 )
 
+TORCH_LOG = "torch._subclasses.fake_tensor"
 UNBOUNDED = 2**31 - 1
 FROZEN_HINT = (
     "its sizes were fixed when the model was converted; convert the source model again with these "
@@ -89,7 +92,7 @@ def infer_types(
 
     plan: Plan = make_plan(function, materialize)
     # without the Python dispatcher, padding and strided convolutions freeze sizes
-    with torch.inference_mode(False), mode, enable_python_dispatcher():
+    with torch.inference_mode(False), mode, enable_python_dispatcher(), silent(TORCH_LOG):
         arguments = [
             fake_argument(value.name, value.type, inputs, symbols) for value in function.inputs
         ]
@@ -101,6 +104,17 @@ def infer_types(
         except UnsupportedModel as error:
             raise with_names(error, symbols) from error
     return {**inputs, **found}
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:
+    """Within it a logger says nothing: torch logs the stack of each error that we raise anew."""
+    logger = logging.getLogger(name)
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def with_names(error: UnsupportedModel, symbols: Symbols) -> UnsupportedModel:

@@ -52,7 +52,14 @@ def rebuild_package(
             run_passes(program, cleanup_pipeline())
         except Metal4ConvError:
             raise
-        except (ValueError, AssertionError, NotImplementedError, KeyError, TypeError) as error:
+        except (
+            ValueError,
+            AssertionError,
+            NotImplementedError,
+            KeyError,
+            TypeError,
+            MemoryError,
+        ) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UnsupportedModel(
                 f"{package.path} cannot be built with these shapes: {reason}",

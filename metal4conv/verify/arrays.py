@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from metal4conv.errors import UsageError
+from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.source import SourceInput
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import Shape
@@ -50,6 +50,18 @@ def draw_array(
 ) -> np.ndarray:
     """One input with the dtype that the source takes."""
     shape = concrete_shape(item.type.shape, sizes)
+    try:
+        return draw_elements(item, shape, random)
+    except (MemoryError, ValueError) as error:  # numpy's own limits are ValueErrors
+        raise UnsupportedModel(
+            f'input "{item.name}" of shape {shape} cannot be drawn: {error}'
+        ) from None
+
+
+def draw_elements(
+    item: SourceInput, shape: tuple[int, ...], random: np.random.Generator
+) -> np.ndarray:
+    """An array of this shape for an input."""
     dtype = np.dtype(DTYPES[item.type.dtype].numpy)
     axis = channel_axis(item.type.shape)
     if dtype.kind == "b":
