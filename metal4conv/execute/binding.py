@@ -64,6 +64,12 @@ def bind(
                     raise UnsupportedModel(f"operation {operation} mixes values and literals")
                 arguments.append(Argument(parameter, names, None, kind == "list"))
         elif isinstance(sources[0], (ConstantList, ConstantDictionary)):
+            if kind != "raw":
+                expected = "a tensor" if kind == "tensor" else "one value"
+                raise UnsupportedModel(
+                    f'input "{parameter}" of operation {operation} takes {expected}, found a list '
+                    "or dictionary of the program"
+                )
             fixed[parameter] = sources[0]
         elif constant:
             fixed[parameter] = fixed_value(sources[0], kind, materialize, parameter)

@@ -137,6 +137,8 @@ def paddings(
 ) -> list[tuple[int, int]]:
     """Padding before and after each spatial dimension; `windows` are dilated kernel sizes."""
     rank = len(windows)
+    if min(strides, default=1) < 1:
+        raise UnsupportedModel(f"the strides are {list(strides)}, expected at least 1 each")
     match pad_type:
         case "valid":
             return [(0, 0)] * rank

@@ -11,7 +11,7 @@ import pytest
 import metal4conv
 from metal4conv.errors import DamagedFile, UnsupportedModel
 from tests.layout.packages import PackageBuilder
-from tests.mil.unsound import retype, small
+from tests.mil.unsound import operation, retype, small
 
 
 def add(build: PackageBuilder, type: str, **inputs: list[str]) -> None:
@@ -44,6 +44,26 @@ def two_values_for_one(build: PackageBuilder) -> None:
     add(build, "relu", x=["a", "y"])
 
 
+def list_for_a_tensor(build: PackageBuilder) -> None:
+    add(build, "relu")
+    argument = operation(build, "z").inputs["x"].arguments.add()
+    item = operation(build, "one").attributes["val"]
+    argument.value.immediateValue.list.values.add().CopyFrom(item)
+
+
+def stride_of_nothing(build: PackageBuilder) -> None:
+    build.literal("wide", "int32", (3,), [1, 1, 4])
+    build.operation("reshape", "r", "float32", (1, 1, 4), {"x": ["y"], "shape": ["wide"]})
+    build.literal("two", "int32", (1,), [2])
+    build.literal("zero", "int32", (1,), [0])
+    build.literal("valid", "string", (), ["valid"])
+    build.literal("yes", "bool", (), [])
+    constant = operation(build, "yes").attributes["val"].immediateValue.tensor
+    constant.bools.values.append(True)
+    names = {"kernel_sizes": ["two"], "strides": ["zero"], "pad_type": ["valid"]}
+    add(build, "max_pool", x=["r"], ceil_mode=["yes"], **names)
+
+
 def unknown_dtype(build: PackageBuilder) -> None:
     build.literal("axis", "int32", (), [0])
     build.literal("kind", "string", (), ["int23"])
@@ -62,6 +82,8 @@ CASES: dict[str, tuple[Callable[[PackageBuilder], None], tuple[str, ...]]] = {
     "text for a number": (text_for_a_number, ("found the text 'valid'", 'input "alpha"')),
     "nothing for a number": (nothing_for_a_number, ("found none", 'input "alpha"')),
     "two values for one": (two_values_for_one, ('input "x"', "z (relu)", "takes one", "found 2")),
+    "list for a tensor": (list_for_a_tensor, ('input "x"', "z (relu)", "takes a tensor")),
+    "stride of nothing": (stride_of_nothing, ("strides are [0]", "z (max_pool)")),
     "unknown dtype": (unknown_dtype, ('"int23"', 'did you mean "int32"', "z (reduce_argmax)")),
     "unknown dtype of a list": (unknown_list_dtype, ('"fp31"', '"fp32"', "z (make_list)")),
 }
