@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,17 +41,18 @@ def bind(
                 f'operation {operation} has an input "{parameter}" that is not known'
             )
         kind = kinds[parameter][0]
-        if len(given) > 1 and kind in ("tensor", "scalar", "text"):
-            raise UnsupportedModel(
-                f'input "{parameter}" of operation {operation} takes one value, found {len(given)}'
-            )
         sources = [visible.get(item) if isinstance(item, str) else item for item in given]
         constants = [item for item in sources if isinstance(item, Constant)]
         constant = len(constants) == len(sources)
+        takes_several = kind in ("tensors", "list", "raw") or (kind == "tuple" and constant)
+        if len(given) > 1 and not takes_several:
+            raise UnsupportedModel(
+                f'input "{parameter}" of operation {operation} takes one value, found {len(given)}'
+            )
         if kind == "tuple" and constant and len(given) > 1:
-            fixed[parameter] = tuple(item.value.item() for item in constants)
+            fixed[parameter] = numbers(constants, parameter)
         elif kind == "tuple" and isinstance(sources[0], ConstantList):
-            fixed[parameter] = tuple(item.value.item() for item in sources[0].items)
+            fixed[parameter] = numbers(sources[0].items, parameter)
         elif kind in ("tensors", "list") or len(given) > 1:
             if constant and kind != "list":
                 item_kind = "raw" if kind == "raw" else "tensor"
@@ -80,6 +81,16 @@ def bind(
     if absent:
         raise UnsupportedModel(f"operation {operation} lacks its input {', '.join(absent)}")
     return fixed, tuple(arguments)
+
+
+def numbers(constants: Sequence[Constant], parameter: str) -> tuple[Any, ...]:
+    """Constants of one element each as Python values. (Any: of any element type.)"""
+    for item in constants:
+        if item.element_count != 1:
+            raise UnsupportedModel(
+                f'an item of the input "{parameter}" is {item.type}, expected one number'
+            )
+    return tuple(item.value.reshape(-1)[0].item() for item in constants)
 
 
 def fixed_value(constant: Any, kind: str, materialize: Materialize, parameter: str) -> Any:

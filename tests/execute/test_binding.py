@@ -64,6 +64,15 @@ def stride_of_nothing(build: PackageBuilder) -> None:
     add(build, "max_pool", x=["r"], ceil_mode=["yes"], **names)
 
 
+def array_among_numbers(build: PackageBuilder) -> None:
+    build.literal("sizes", "int32", (2,), [2, 2])
+    add(build, "reshape", x=["y"], shape=["sizes", "sizes"])
+
+
+def values_among_numbers(build: PackageBuilder) -> None:
+    add(build, "reshape", x=["y"], shape=["a", "y"])
+
+
 def unknown_dtype(build: PackageBuilder) -> None:
     build.literal("axis", "int32", (), [0])
     build.literal("kind", "string", (), ["int23"])
@@ -84,6 +93,8 @@ CASES: dict[str, tuple[Callable[[PackageBuilder], None], tuple[str, ...]]] = {
     "two values for one": (two_values_for_one, ('input "x"', "z (relu)", "takes one", "found 2")),
     "list for a tensor": (list_for_a_tensor, ('input "x"', "z (relu)", "takes a tensor")),
     "stride of nothing": (stride_of_nothing, ("strides are [0]", "z (max_pool)")),
+    "array among numbers": (array_among_numbers, ('"shape"', "int32[2]", "z (reshape)")),
+    "values among numbers": (values_among_numbers, ('"shape"', "takes one value", "z (reshape)")),
     "unknown dtype": (unknown_dtype, ('"int23"', 'did you mean "int32"', "z (reduce_argmax)")),
     "unknown dtype of a list": (unknown_list_dtype, ('"fp31"', '"fp32"', "z (make_list)")),
 }
