@@ -199,10 +199,18 @@ def placed(data: Tensor, index: Tensor, updates: Tensor, axis: int, mode: str) -
 
 
 def placed_slices(data: Tensor, index: Tensor, updates: Tensor, axis: int, mode: str) -> Tensor:
-    """Data with updates of whole slices; `index` of rank 1 says where each lies along `axis`."""
-    shape = [1] * updates.ndim
-    shape[axis] = index.shape[0]
-    return placed(data, index.reshape(shape).expand(updates.shape), updates, axis, mode)
+    """Data with updates of whole slices; `index` says where each lies along `axis`.
+
+    The shape of `index` stands in the updates in the place of the axis. The documentation has
+    rank 1 alone, coremltools' type inference and Core ML take any.
+    """
+    wanted = (*data.shape[:axis], *index.shape, *data.shape[axis + 1 :])
+    if not isinstance(updates, FakeTensor) and tuple(updates.shape) != wanted:
+        raise ValueError(f"updates have shape {tuple(updates.shape)}, expected {wanted}")
+    rank = index.ndim
+    changes = updates.flatten(axis, axis + rank - 1) if rank else updates.unsqueeze(axis)
+    along = index.reshape(-1, *(1,) * (data.ndim - axis - 1))
+    return placed(data, along.expand(changes.shape), changes, axis, mode)
 
 
 def placed_nd(data: Tensor, indices: Tensor, updates: Tensor, mode: str) -> Tensor:
@@ -219,7 +227,7 @@ def placed_nd(data: Tensor, indices: Tensor, updates: Tensor, mode: str) -> Tens
 def scatter(
     data: Tensor, indices: Tensor, updates: Tensor, axis: int = 0, mode: str = "add"
 ) -> Tensor:
-    """Data with slices along `axis` changed by `updates`, at `indices` of rank 1."""
+    """Data with slices along `axis` changed by `updates`, at `indices`."""
     index = wrapped(indices, data.shape[axis])
     return placed_slices(data, index, updates, axis % data.ndim, mode)
 

@@ -106,6 +106,25 @@ def test_scatter_along_axis_by_loops(mode: str) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("mode", UPDATE)
+@pytest.mark.parametrize("indices", [[[2, 0], [1, 3]], [[[1], [3]]], 2], ids=str)
+def test_scatter_by_indices_of_any_rank(indices: Any, mode: str) -> None:
+    where = np.array(indices, np.int32)
+    updates = np.arange(1, 1 + 3 * where.size * 5, dtype=np.float32).reshape(3, *where.shape, 5)
+    given = torch.from_numpy(where), torch.from_numpy(updates)
+    found = run("scatter", X, *given, axis=1, mode=mode)
+    expected = X.numpy().copy()
+    for a, at, b in itertools.product(range(3), np.ndindex(*where.shape), range(5)):
+        target = a, where[at], b
+        expected[target] = UPDATE[mode](expected[target], updates[(a, *at, b)])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_scatter_of_updates_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"shape \(3, 2, 4\), expected \(3, 2, 5\)"):
+        run("scatter", X, ints(0, 1), torch.zeros(3, 2, 4), 1, "add")
+
+
 def test_scatter_documented_example() -> None:
     data, updates = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[5, 6, 7], [8, 9, 10]])
     found = run("scatter", data, ints(1, 0), updates, 0, "add")
