@@ -5,8 +5,9 @@
     CONFORMANCE_SUITES=mil  only these of the suites (mil, torch, tensorflow, passes, states)
     CONFORMANCE_CONTROL=zeros   predictions are replaced by zeros: nearly everything must fail
 
-Results go to build/conformance/; a run that was cut off goes on where it stopped, except with
---fresh. With --failed, what failed is run again.
+Results go to build/conformance/; a run that was cut off goes on where it stopped, with any number
+of processes, except with --fresh. With --failed, what failed is run again. A file of tests that
+cannot be read is a failure of the whole.
 """
 
 from __future__ import annotations
@@ -90,12 +91,10 @@ def start(suite: str, shard: int, shards: int) -> tuple[subprocess.Popen[bytes],
 def run(suite: str, shards: int) -> list[Result]:
     """All results of a suite; a shard whose process dies goes on behind the test that killed it."""
     waiting = {shard: start(suite, shard, shards) for shard in range(shards)}
-    results: list[Result] = []
     while waiting:
         shard = next(iter(waiting))
         process, log = waiting.pop(shard)
         if process.wait() in (0, 1, 5):
-            results += read(log)
             continue
         running = Path(f"{log}.running")
         if not running.exists():
@@ -106,14 +105,23 @@ def run(suite: str, shards: int) -> list[Result]:
         with log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(death) + "\n")
         waiting[shard] = start(suite, shard, shards)
-    return results
+    logs = sorted(build_folder().glob(f"{suite}-*.jsonl"))
+    return list({result["test"]: result for log in logs for result in read(log)}.values())
 
 
 def read(log: Path) -> list[Result]:
-    """The results in a log."""
-    if not log.exists():
-        return []
+    """The lines of a log."""
     return [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+
+
+def unread_files(suite: str) -> list[str]:
+    """The files of a suite's tests that could not be read, each with the reason."""
+    found = (
+        line
+        for path in sorted(build_folder().glob(f"{suite}-*.uncollected"))
+        for line in read(path)
+    )
+    return sorted({f"cannot be read: {line['file']}\n    {line['why']}" for line in found})
 
 
 def table(results: Iterable[Result]) -> str:
@@ -197,11 +205,15 @@ def report(by_suite: Mapping[str, list[Result]]) -> int:
             holds = holds and (target is None or part >= target)
     if is_control:
         return 0
+    unread = [line for suite in by_suite for line in unread_files(suite)]
     found = [line for results in by_suite.values() for line in surprises(results)]
-    for line in found:
+    for line in (*unread, *found):
         print(line)
-    print(f"{len(GAPS)} gaps are listed in tests/conformance/gaps.py; {len(found)} surprises")
-    return 0 if holds and not found else 1
+    print(
+        f"{len(GAPS)} gaps are listed in tests/conformance/gaps.py; {len(found)} surprises; "
+        f"{len(unread)} files cannot be read"
+    )
+    return 0 if holds and not found and not unread else 1
 
 
 def main(arguments: list[str]) -> int:
@@ -209,6 +221,8 @@ def main(arguments: list[str]) -> int:
     if "--fresh" in arguments:
         shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True, exist_ok=True)
+    for path in target.glob("*.uncollected"):
+        path.unlink()
     if "--failed" in arguments:
         for log in target.glob("*.jsonl"):
             forget_failed(log)

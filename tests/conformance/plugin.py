@@ -11,6 +11,7 @@ does not depend on which others run.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -27,6 +28,9 @@ from tests.conformance import rounding
 
 SECONDS = 240
 """A test that takes longer has failed."""
+
+DROPPED_LAYERS = ("LocallyConnected1D", "LocallyConnected2D")
+"""Layers of keras 2 that the suite names while its files are read, and that keras 3 dropped."""
 
 reached: list[bool] = []
 """One entry for each prediction of the running test."""
@@ -57,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     coremltools._logger.setLevel("ERROR")
     claim_macos()
+    stand_in_for_layers()
     metal4conv.enable_predict()
     is_control = os.environ.get("CONFORMANCE_CONTROL") == "zeros"
 
@@ -93,6 +98,24 @@ def claim_macos() -> None:
                     setattr(module, attribute, answer)
 
 
+def stand_in_for_layers() -> None:
+    """Classes for the layers that keras dropped, so that a file of tests that names one is read.
+
+    A test that builds one is skipped, with the reason.
+    """
+    if "tensorflow" not in sys.modules:
+        return
+    # the suite imports it by this name, which gives another module than tensorflow's attribute
+    layers = importlib.import_module("tensorflow.keras.layers")
+    for name in DROPPED_LAYERS:
+        if not hasattr(layers, name):
+            setattr(layers, name, type(name, (), {"__init__": skip_dropped_layer}))
+
+
+def skip_dropped_layer(self: object, *_: object, **__: object) -> None:
+    pytest.skip(f"keras 3 has no layer {type(self).__name__}")
+
+
 def zeros(value: Any) -> Any:  # Any: whatever a prediction holds
     """The control's answer: of the right kind and shape, and wrong."""
     if isinstance(value, np.ndarray):
@@ -122,10 +145,23 @@ def is_foreign(name: str) -> bool:
 
 
 def finished(log: Path) -> set[str]:
-    """The tests that a log has a result of."""
-    if not log.exists():
-        return set()
-    return {json.loads(line)["test"] for line in log.read_text("utf-8").splitlines()}
+    """The tests that a log, or one of the same suite's cut into other shards, has a result of."""
+    suite = log.name.partition("-")[0]
+    return {
+        json.loads(line)["test"]
+        for each in log.parent.glob(f"{suite}-*.jsonl")
+        for line in each.read_text("utf-8").splitlines()
+    }
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """One line of JSON for each file of tests that cannot be read: its tests are missing."""
+    log = os.environ.get("CONFORMANCE_LOG")
+    if log and report.failed:
+        last = [line for line in report.longreprtext.splitlines() if line.startswith("E ")][-1:]
+        line = {"file": short_name(report.nodeid), "why": "".join(last).removeprefix("E").strip()}
+        with Path(f"{log}.uncollected").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
 
 
 @pytest.hookimpl(wrapper=True)
