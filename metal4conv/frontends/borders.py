@@ -13,7 +13,13 @@ from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.source import LoweringRequest, SourceInput
 from metal4conv.report import Finding
 
-BORDER_DTYPE = {"bool": "int32", "int64": "int32", "float64": "float32"}
+BORDER_DTYPE = {
+    "bool": "int32",
+    "int64": "int32",
+    "uint64": "int32",
+    "uint32": "int32",
+    "float64": "float32",
+}
 """What stands at the border for a source dtype that no tensor can hold."""
 
 MIL_SPELLING = {"float16": "fp16", "float32": "fp32", "int32": "int32", "bool": "bool"}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from metal4conv.errors import DamagedFile, UnsupportedModel, UsageError
+from metal4conv.frontends.names import feature_names
 from metal4conv.frontends.tensorflow_model import (
     TensorFlowModel,
     declared_input,
-    feature_names,
 )
 from metal4conv.frontends.tensorflow_runtime import load_tensorflow, reading
 

@@ -16,10 +16,10 @@ from metal4conv.errors import (
     UntrustedFile,
 )
 from metal4conv.frontends.savedmodel import output_names
+from metal4conv.frontends.names import feature_names
 from metal4conv.frontends.tensorflow_model import (
     TensorFlowModel,
     declared_input,
-    feature_names,
 )
 from metal4conv.frontends.tensorflow_runtime import first_line, load_errors, load_keras
 from metal4conv.frontends.toolkit import quiet

@@ -14,6 +14,7 @@ from typing import Any
 from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
+from metal4conv.frontends.shapes import INTEGERS
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput
 from metal4conv.frontends.toolkit import Framework, coremltools_with, quiet, without_bars
 from metal4conv.mil.program import Dimension
@@ -128,7 +129,8 @@ def element_types() -> dict[str, Any]:
         "float32": types.fp32,
         "float64": types.fp32,
         "bool": types.bool,
-        **dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32", "int64"), types.int32),
+        "bfloat16": types.fp32,
+        **dict.fromkeys(INTEGERS, types.int32),
     }
 
 

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError
+from metal4conv.errors import DamagedFile, UntrustedFile, UsageError
 from metal4conv.frontends.spec import InputSpec, parse_dimension, parse_input
+from metal4conv.lazy import check_installed
 from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.report import Finding
 
@@ -95,7 +96,7 @@ class ModelSource(Protocol):
 
     @property
     def framework(self) -> str:
-        """`pytorch` or `tensorflow`."""
+        """`pytorch`, `tensorflow` or `onnx`."""
 
     @property
     def kind(self) -> str:
@@ -146,6 +147,8 @@ def open_source(text: str, options: SourceOptions) -> ModelSource:
         return open_torch_source(kind, text, options)
     if kind in ("savedmodel", "keras", "graphdef"):
         return open_tensorflow_source(kind, path, options)
+    if kind == "onnx":
+        return open_onnx_source(path, options)
     raise UsageError(f"{text}: this kind of file cannot be converted")
 
 
@@ -173,10 +176,18 @@ def open_tensorflow_source(kind: str, path: Path, options: SourceOptions) -> Mod
     return tensorflow.open_frozen_graph(path, options)
 
 
+def open_onnx_source(path: Path, options: SourceOptions) -> ModelSource:
+    """An ONNX source; neither PyTorch nor TensorFlow is imported."""
+    check_installed("onnx", extra="onnx")
+    from metal4conv.frontends.onnx import source
+
+    return source.open_onnx(path, options)
+
+
 def source_kind(text: str) -> str:
     """Which frontend reads `text`, by its name and by what is in the file.
 
-    One of `pt2`, `torchscript`, `factory`, `savedmodel`, `keras`, `graphdef`, `package`.
+    One of `pt2`, `torchscript`, `factory`, `savedmodel`, `keras`, `graphdef`, `onnx`, `package`.
     """
     path = Path(text)
     if path.is_dir():
@@ -210,13 +221,10 @@ def source_kind(text: str) -> str:
                 hint=f"name it after a colon: {text}:factory",
             )
         case ".onnx":
-            raise UnsupportedModel(
-                f"{text}: ONNX models cannot be converted yet",
-                hint="convert the PyTorch or TensorFlow model that it was exported from",
-            )
+            return "onnx"
     raise UsageError(
         f"{text}: the suffix {path.suffix or '(none)'} is not known",
-        hint="known: .pt2 .pt .keras .h5 .pb, a SavedModel folder, file.py:factory",
+        hint="known: .pt2 .pt .keras .h5 .pb .onnx, a SavedModel folder, file.py:factory",
     )
 
 

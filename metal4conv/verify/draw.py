@@ -31,7 +31,11 @@ from metal4conv.verify.sizes import BytesOf, choose_sizes, sizes_text
 DEFAULT_LIMIT_BYTES = 32 * 2**20
 HEADER_BYTES = 64 * 2**10
 """Kept free for the file's header."""
-DISTRIBUTIONS = {"pytorch": ("torch",), "tensorflow": ("tensorflow", "tensorflow-cpu", "keras")}
+DISTRIBUTIONS = {
+    "pytorch": ("torch",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu", "keras"),
+    "onnx": ("onnx", "onnxruntime"),
+}
 """Whose versions matter for the numbers, by framework."""
 
 

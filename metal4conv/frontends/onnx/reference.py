@@ -1,0 +1,111 @@
+"""Runs an ONNX model as it is: with onnxruntime where it is installed, else with onnx itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import onnx
+
+from metal4conv.errors import UsageError
+from metal4conv.frontends.onnx.model import OnnxModel
+from metal4conv.frontends.toolkit import quiet
+from metal4conv.lazy import is_installed
+
+
+class Reference(Protocol):
+    """Something that runs a model on arrays by name."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs in their order; floats as float32."""
+
+
+def open_reference(model: OnnxModel) -> Reference:
+    """onnxruntime, or onnx's reference evaluator where that is missing or refuses the model."""
+    if is_installed("onnxruntime"):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        try:
+            session = onnxruntime.InferenceSession(
+                str(model.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # it raises a kind of its own for each status
+            if not is_gap(error):
+                raise UsageError(
+                    f"{model.path}: onnxruntime does not take the model: {first_line(error)}"
+                ) from error
+        else:
+            return Session(session, model)
+    return Evaluator(model)
+
+
+def is_gap(error: Exception) -> bool:
+    """Whether onnxruntime only lacks something: a kernel, a newer opset or IR version."""
+    text = str(error)
+    words = ("NOT_IMPLEMENTED", "Could not find an implementation", "opset", "IR version")
+    return any(word in text for word in words)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class Session:
+    """An onnxruntime session. (Its classes carry no types.)"""
+
+    def __init__(self, session: object, model: OnnxModel) -> None:
+        self.session = session
+        self.dtypes = {item.name: item.dtype or "float32" for item in model.inputs}
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs in their order; floats as float32."""
+        given = {name: np.asarray(array, self.dtypes[name]) for name, array in feeds.items()}
+        try:
+            results = self.session.run(None, given)  # type: ignore[attr-defined]  # untyped
+        except Exception as error:  # it raises a kind of its own for each status
+            raise UsageError(
+                f"the model cannot run on these inputs: {first_line(error)}"
+            ) from error
+        return widened(results)
+
+
+class Evaluator:
+    """onnx's own evaluator, written in numpy: slow, and complete."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        from onnx.reference import ReferenceEvaluator
+
+        self.dtypes = {item.name: item.dtype or "float32" for item in model.inputs}
+        proto = onnx.load_model(str(model.path))
+        self.evaluator = ReferenceEvaluator(proto)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs in their order; floats as float32."""
+        given = {name: typed(array, self.dtypes[name]) for name, array in feeds.items()}
+        with quiet():
+            return widened(self.evaluator.run(None, given))
+
+
+def typed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """An array in an ONNX dtype; bfloat16 comes from ml_dtypes, which onnx brings."""
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.asarray(array, ml_dtypes.bfloat16)
+    return np.asarray(array, dtype)
+
+
+def widened(results: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Arrays with all floats as float32."""
+    arrays = [np.asarray(item) for item in results]
+    is_float = [
+        np.issubdtype(item.dtype, np.floating) or item.dtype.name == "bfloat16" for item in arrays
+    ]
+    return [
+        item.astype(np.float32) if narrow else item
+        for item, narrow in zip(arrays, is_float, strict=True)
+    ]
