@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 TESTS := $(if $(K),-k "$(K)",)
 
-.PHONY: demo test test-slow conformance check fix lint types docs golden bench models clean
+.PHONY: demo test test-slow conformance onnx-conformance check fix lint types docs golden bench models clean
 
 $(STAMP): pyproject.toml tests/constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; name a Python 3.11: make PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,onnx,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -21,7 +21,7 @@ test: $(STAMP)
 
 # Networks from outside: transformers and keras.applications, with random weights.
 $(VENV)/installed-outside: $(STAMP)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,dev,outside]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[torch,tensorflow,onnx,dev,outside]'
 	@touch $@
 
 test-slow: $(VENV)/installed-outside
@@ -30,6 +30,10 @@ test-slow: $(VENV)/installed-outside
 # coremltools' own tests, with the executor in Core ML's place. CONFORMANCE_ONE_IN=400 takes two minutes.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance $(ARGS)
+
+# onnx's own backend cases: ONNX, MIL, package on disk, executor. ONNX_ONE_IN=20 takes half a minute.
+onnx-conformance: $(STAMP)
+	$(BIN)/python -m tests.onnx_conformance $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -17,6 +17,8 @@ TESTED = {
     "torch": "2.13.0",
     "tensorflow": "2.21.0",
     "keras": "3.15.1",
+    "onnx": "1.23.2",
+    "onnxruntime": "1.32.0",
 }
 """The versions that the tests run with."""
 
@@ -47,6 +49,8 @@ def frontends() -> list[Ability]:
     rows = (
         ("convert from PyTorch", "torch", "torch"),
         ("convert from TensorFlow and Keras", "tensorflow", "tensorflow"),
+        ("convert from ONNX", "onnx", "onnx"),
+        ("run ONNX models for comparison", "onnxruntime", "onnx"),
     )
     core = package_ability("read and write packages", "coremltools", None)
     return [core, *(package_ability(name, module, extra) for name, module, extra in rows)]

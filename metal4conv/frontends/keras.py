@@ -15,8 +15,8 @@ from metal4conv.errors import (
     UnsupportedModel,
     UntrustedFile,
 )
-from metal4conv.frontends.savedmodel import output_names
 from metal4conv.frontends.names import feature_names
+from metal4conv.frontends.savedmodel import output_names
 from metal4conv.frontends.tensorflow_model import (
     TensorFlowModel,
     declared_input,

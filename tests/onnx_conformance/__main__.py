@@ -1,9 +1,9 @@
 """`make onnx-conformance`: onnx's backend cases through ONNX → MIL → package → executor.
 
-    --only TEXT     cases whose name holds the text
-    --one-in N      one case in N
-    --jobs N        processes (default: the processors)
-    --verbose       the reason of every case that does not pass
+--only TEXT     cases whose name holds the text
+--one-in N      one case in N
+--jobs N        processes (default: the processors)
+--verbose       the reason of every case that does not pass
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def read_case(kind: str, item: Any) -> Case:
     folder = Path(item.model_dir)
     model = onnx.load(folder / "model.onnx")
     sets = [
-        (read_arrays(place, "input", model.graph.input), read_arrays(place, "output", model.graph.output))
+        (
+            read_arrays(place, "input", model.graph.input),
+            read_arrays(place, "output", model.graph.output),
+        )
         for place in sorted(folder.glob("test_data_set*"))
     ]
     return Case(f"{kind}/{item.name}", kind, model, sets, item.rtol, item.atol)

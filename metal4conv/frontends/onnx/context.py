@@ -23,7 +23,7 @@ from metal4conv.frontends.onnx.value import (
 )
 
 Number = int | float | bool
-Operand = Value | Number | np.ndarray
+Operand = Value | Number | np.generic | np.ndarray
 
 INT32 = np.iinfo(np.int32)
 MOVING = frozenset(
@@ -269,7 +269,8 @@ class Context:
         y = self.value(y, x.dtype)
         is_test = operation in ("equal", "not_equal", "less", "less_equal", "greater")
         is_test = is_test or operation.startswith("logical") or operation == "greater_equal"
-        return self.emit(operation, x=x, y=y, dtype="bool" if is_test else x.dtype)
+        result: Value = self.emit(operation, x=x, y=y, dtype="bool" if is_test else x.dtype)
+        return result
 
     def add(self, x: Operand, y: Operand) -> Value:
         return self.binary("add", x, y)
@@ -312,7 +313,8 @@ class Context:
             x = self.value(x, y.dtype if isinstance(y, Value) else None)
         y = self.value(y, x.dtype)
         condition, x, y = self.broadcast_together(condition, x, y)
-        return self.emit("select", cond=condition, a=x, b=y, dtype=x.dtype)
+        result: Value = self.emit("select", cond=condition, a=x, b=y, dtype=x.dtype)
+        return result
 
     def unary(self, operation: str, x: Value, **inputs: Any) -> Value:
         """A MIL operation on one tensor that keeps its ONNX dtype. (Any: see emit.)"""
@@ -355,7 +357,7 @@ class Context:
         values = [self.value(item, "int64") for item in elements]
         arrays = [item.array for item in values]
         if all(array is not None for array in arrays):
-            return self.value(np.array([int(np.asarray(item).item()) for item in arrays], np.int64))  # type: ignore[union-attr]
+            return self.value(np.array([int(np.asarray(item).item()) for item in arrays], np.int64))
         rows = [item if item.rank else self.expand_dims(item, [0]) for item in values]
         return self.concat(rows, 0).with_dtype("int64")
 
@@ -471,9 +473,7 @@ class Context:
             return int(fixed[0])
         if not others:
             return 1
-        dynamic = [
-            next(item for item in values if item.shape[axis] == size) for size in others
-        ]
+        dynamic = [next(item for item in values if item.shape[axis] == size) for size in others]
         result = self.size(dynamic[0], axis)
         for item in dynamic[1:]:
             result = self.maximum(result, self.size(item, axis))
@@ -511,9 +511,7 @@ class Context:
         x_ = x if is_wide else self.cast(x, "int32")
         result: Value = self.emit("tile", x=x_, reps=self.vector(repeats), dtype=x_.dtype)
         if sizes is not None:
-            known = [
-                size if own == 1 else own for size, own in zip(sizes, x.shape, strict=True)
-            ]
+            known = [size if own == 1 else own for size, own in zip(sizes, x.shape, strict=True)]
             set_shape(result, known)
         return result if is_wide else self.cast(result, "bool")
 
@@ -524,7 +522,9 @@ class Context:
         if wanted is not None and (wanted == 1 or wanted == own):
             return 1
         if own == 1:
-            return int(wanted) if is_static((wanted,)) else self.element(shape, axis)
+            if isinstance(wanted, (int, np.integer)):
+                return int(wanted)
+            return self.element(shape, axis)
         if is_static((own,)):
             return 1
         # a dynamic size may be 1 or already the wanted one

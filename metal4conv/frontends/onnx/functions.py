@@ -89,8 +89,11 @@ class Functions:
         return {**defaults, **self.resolved(node, outer)}
 
 
-def schema_of(domain: str, name: str, opset: int) -> onnx.defs.OpSchema | None:
-    """The schema of an operator in an opset version; None for an unknown one."""
+def schema_of(domain: str, name: str, opset: int) -> Any:
+    """The schema of an operator in an opset version; None for an unknown one.
+
+    (Any: an OpSchema, whose function bodies onnx's stubs leave out.)
+    """
     try:
         return onnx.defs.get_schema(name, opset, "" if domain == "ai.onnx" else domain)
     except onnx.defs.SchemaError:

@@ -1,4 +1,4 @@
-"""Walks an ONNX graph and lowers node by node; what cannot be lowered is collected and told at once.
+"""Walks an ONNX graph, node by node; what cannot be lowered is collected and told at once.
 
 A node whose inputs are all constants is folded with onnx's own reference implementation. One with
 no lowering of its own is replaced by its function body, from the model or from the standard.
@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 from metal4conv.errors import Metal4ConvError, UnsupportedModel
+from metal4conv.frontends.names import clean_name
 from metal4conv.frontends.onnx.attributes import Attributes, attributes_of
 from metal4conv.frontends.onnx.context import Context, Place
 from metal4conv.frontends.onnx.folding import fold_node
@@ -20,7 +21,6 @@ from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.schema import result_dtypes
 from metal4conv.frontends.onnx.table import ONNX_OPS, qualified_name
 from metal4conv.frontends.onnx.value import Value
-from metal4conv.frontends.names import clean_name
 
 Opsets = Mapping[str, int]
 

@@ -87,7 +87,9 @@ class Evaluator:
         """The outputs in their order; floats as float32."""
         given = {name: typed(array, self.dtypes[name]) for name, array in feeds.items()}
         with quiet():
-            return widened(self.evaluator.run(None, given))
+            results = self.evaluator.run(None, given)
+        assert isinstance(results, list)
+        return widened(results)
 
 
 def typed(array: np.ndarray, dtype: str) -> np.ndarray:

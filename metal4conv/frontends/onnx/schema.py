@@ -17,12 +17,16 @@ SPELLING = {"float": "float32", "double": "float64"}
 
 
 @cache
-def formal_types(domain: str, name: str, opset: int) -> tuple[Any, Any, dict[str, list[str]]] | None:
+def formal_types(
+    domain: str, name: str, opset: int
+) -> tuple[Any, Any, dict[str, list[str]]] | None:
     """The types of an operator's inputs and outputs, and what each type variable may be."""
     schema = schema_of(domain, name, opset)
     if schema is None:
         return None
-    allowed = {item.type_param_str: list(item.allowed_type_strs) for item in schema.type_constraints}
+    allowed = {
+        item.type_param_str: list(item.allowed_type_strs) for item in schema.type_constraints
+    }
     inputs = [(item.type_str, item.option == Formal.Variadic) for item in schema.inputs]
     outputs = [(item.type_str, item.option == Formal.Variadic) for item in schema.outputs]
     return inputs, outputs, allowed

@@ -245,11 +245,14 @@ def sliced(
 ) -> Any:
     if np.ndim(x) != 1:
         raise Undecided
-    first, last = (None if given else item for given, item in zip(
-        (mask_of(begin_mask), mask_of(end_mask)),
-        (whole(begin), whole(end)),
-        strict=True,
-    ))
+    first, last = (
+        None if given else item
+        for given, item in zip(
+            (mask_of(begin_mask), mask_of(end_mask)),
+            (whole(begin), whole(end)),
+            strict=True,
+        )
+    )
     if mask_of(squeeze_mask):
         return np.asarray(x)[whole(begin)]
     step = 1 if stride is None else whole(stride)

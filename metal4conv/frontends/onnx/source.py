@@ -147,9 +147,7 @@ class OnnxSource:
         )
         return {
             "operations": dict(sorted(counts.items())),
-            "parameters": sum(
-                math.prod(value.shape) for value in self.model.initializers.values()
-            ),
+            "parameters": sum(math.prod(value.shape) for value in self.model.initializers.values()),
             "unsupported": [
                 {"operation": error.message, "where": "; ".join(error.where)}
                 for error in self.failures()

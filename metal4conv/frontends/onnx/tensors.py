@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from metal4conv.errors import DamagedFile
 
-ONNX_NAMES = {
+ONNX_NAMES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
     TensorProto.BFLOAT16: "bfloat16",

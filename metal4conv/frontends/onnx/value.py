@@ -1,4 +1,4 @@
-"""A tensor of an ONNX graph while it is lowered: a MIL variable, or a constant that has none yet."""
+"""A tensor of an ONNX graph while it is lowered: a MIL variable, or a constant without one."""
 
 from __future__ import annotations
 

@@ -116,9 +116,7 @@ def is_nan(ctx: Context, x: Value) -> Value:
 
 
 @ONNX_OPS("IsInf")
-def is_inf(
-    ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive: int = 1
-) -> Value:
+def is_inf(ctx: Context, x: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Value:
     tests = []
     if detect_positive:
         tests.append(ctx.equal(x, np.float32(np.inf)))
@@ -126,7 +124,7 @@ def is_inf(
         tests.append(ctx.equal(x, np.float32(-np.inf)))
     if not tests:
         return ctx.binary("logical_and", is_nan(ctx, x), ctx.equal(x, x))
-    return reduce(lambda a, b: ctx.binary("logical_or", a, b), tests)
+    return tests[0] if len(tests) == 1 else ctx.binary("logical_or", *tests)
 
 
 @ONNX_OPS("BitwiseNot")
