@@ -18,7 +18,7 @@ from metal4conv.frontends.onnx.attributes import Attributes, attributes_of
 from metal4conv.frontends.onnx.context import Context, Place
 from metal4conv.frontends.onnx.folding import fold_node
 from metal4conv.frontends.onnx.functions import Functions
-from metal4conv.frontends.onnx.schema import result_dtypes
+from metal4conv.frontends.onnx.schema import mixed_dtypes, result_dtypes
 from metal4conv.frontends.onnx.table import ONNX_OPS, qualified_name
 from metal4conv.frontends.onnx.value import Value
 
@@ -142,11 +142,23 @@ class Walker:
         except Metal4ConvError:
             raise
         except FAILURES as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise self.context.unsupported(f"cannot be lowered: {reason}") from error
+            raise self.context.unsupported(self.failure(node, inputs, error)) from error
         outputs = results if isinstance(results, tuple) else (results,)
         stamped = self.stamped(node, inputs, outputs, attributes)
         return [self.named(item, name) for item, name in zip(stamped, place.outputs, strict=False)]
+
+    def failure(self, node: onnx.NodeProto, inputs: Sequence[Any], error: Exception) -> str:
+        """Why a lowering failed: operands of several dtypes, else what coremltools says."""
+        given = [item.dtype if isinstance(item, Value) else None for item in inputs]
+        if mixed := mixed_dtypes(node, self.context.place.opset, given):
+            return f"{mixed}; ONNX takes one dtype for them"
+        shapes = ", ".join(
+            f'"{name}" {item.dtype}{list(item.shape)}'
+            for name, item in zip(node.input, inputs, strict=True)
+            if isinstance(item, Value)
+        )
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"cannot be lowered with {shapes or 'no inputs'}: {reason}"
 
     def unknown_operator(self, node: onnx.NodeProto) -> UnsupportedModel:
         """The error for an operator without lowering and without function body."""

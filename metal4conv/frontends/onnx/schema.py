@@ -57,6 +57,23 @@ def result_dtypes(
     return dtypes
 
 
+def mixed_dtypes(node: onnx.NodeProto, opset: int, given: Sequence[str | None]) -> str:
+    """Says which inputs have several dtypes where the operator takes one; empty if none have."""
+    found = formal_types(node.domain, node.op_type, opset)
+    if found is None or not found[0]:
+        return ""
+    inputs, _, allowed = found
+    uses: dict[str, dict[str, str]] = {}
+    for place, dtype in enumerate(given):
+        formal, is_variadic = inputs[min(place, len(inputs) - 1)]
+        if dtype and formal in allowed and not is_variadic:
+            uses.setdefault(formal, {}).setdefault(dtype, node.input[place])
+    for dtypes in uses.values():
+        if len(dtypes) > 1:
+            return ", ".join(f'input "{name}" is {dtype}' for dtype, name in dtypes.items())
+    return ""
+
+
 def dtype_of(
     formal: str,
     bound: dict[str, str],

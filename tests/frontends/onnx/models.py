@@ -1,0 +1,115 @@
+"""Small ONNX models for tests, and their packages beside onnxruntime or onnx's own evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from metal4conv import load
+from metal4conv.frontends.onnx.source import OnnxSource
+from metal4conv.frontends.source import SourceOptions, open_source
+from metal4conv.frontends.spec import parse_dimension, parse_input
+from tests.frontends.helpers import packaged
+
+Shape = Sequence[int | str | None]
+Node = onnx.NodeProto
+
+
+def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Node:
+    """A node named after its first output. (Any: attribute values.)"""
+    return helper.make_node(operator, inputs, outputs, outputs[0], **attributes)
+
+
+def model(
+    nodes: Sequence[Node],
+    inputs: Mapping[str, Shape | tuple[str, Shape]],
+    outputs: Sequence[str] | Mapping[str, str],
+    constants: Mapping[str, np.ndarray] | None = None,
+    *,
+    opset: int = 21,
+    domains: Mapping[str, int] | None = None,
+    functions: Sequence[onnx.FunctionProto] = (),
+) -> onnx.ModelProto:
+    """A model. Inputs have a shape (float32) or a dtype and a shape, outputs a dtype or none."""
+    declared = []
+    for name, given in inputs.items():
+        dtype, shape = (
+            given
+            if len(given) == 2 and isinstance(given[1], (list, tuple))
+            else (
+                "float32",
+                given,
+            )
+        )
+        declared.append(helper.make_tensor_value_info(name, element_type(str(dtype)), shape))
+    dtypes = outputs if isinstance(outputs, Mapping) else dict.fromkeys(outputs, "float32")
+    results = [
+        helper.make_tensor_value_info(name, element_type(dtype), None)
+        for name, dtype in dtypes.items()
+    ]
+    initializers = [
+        onnx.numpy_helper.from_array(np.asarray(array), name)
+        for name, array in (constants or {}).items()
+    ]
+    graph = helper.make_graph(nodes, "graph", declared, results, initializers)
+    opsets = [helper.make_opsetid("", opset)]
+    opsets += [helper.make_opsetid(name, version) for name, version in (domains or {}).items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=list(functions))
+
+
+def element_type(dtype: str) -> int:
+    """ONNX's number for a dtype's name."""
+    names = {"float32": "FLOAT", "float64": "DOUBLE"}
+    return int(onnx.TensorProto.DataType.Value(names.get(dtype, dtype.upper())))
+
+
+def opened(
+    made: onnx.ModelProto, folder: Path, inputs: Sequence[str] = (), dims: Sequence[str] = ()
+) -> OnnxSource:
+    """The model as a source, from a file in `folder`."""
+    file = folder / "net.onnx"
+    onnx.save(made, file)
+    options = SourceOptions(tuple(map(parse_input, inputs)), dict(map(parse_dimension, dims)))
+    source = open_source(str(file), options)
+    assert isinstance(source, OnnxSource)
+    return source
+
+
+def check(
+    made: onnx.ModelProto,
+    folder: Path,
+    *cases: Mapping[str, np.ndarray],
+    dims: Sequence[str] = (),
+    precision: str = "float32",
+    tolerance: float = 1e-5,
+) -> Path:
+    """One package gives what the reference gives, for each case of inputs; its path."""
+    source = opened(made, folder, dims=dims)
+    package, _ = packaged(source, folder / "package", precision)
+    executor = load(package)
+    for feeds in cases:
+        held = {
+            name: np.asarray(array)
+            .reshape(np.shape(array) or (1,))
+            .astype(executor.inputs[name].dtype)
+            for name, array in feeds.items()
+        }
+        found = executor.predict(held)
+        expected = source.predict(feeds)
+        assert list(found) == list(expected)
+        for name, array in expected.items():
+            assert found[name].shape == (array.shape or (1,)), name
+            np.testing.assert_allclose(
+                found[name].reshape(array.shape), array, rtol=tolerance, atol=tolerance
+            )
+    return package
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    """Seeded float32 numbers around 0."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
