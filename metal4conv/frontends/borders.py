@@ -53,7 +53,7 @@ def border_dtype(dtype: str, float_dtype: str) -> str:
     >>> border_dtype("float32", "float16"), border_dtype("bool", "float16")
     ('float16', 'int32')
     """
-    if dtype.startswith("float"):
+    if "float" in dtype:
         return float_dtype
     return "int32"
 

@@ -103,7 +103,7 @@ class OnnxSource:
 
         _reset_conversion_state()
         operators.load()
-        types = tensor_types(toolkit, self.inputs, self.dimensions)
+        types = tensor_types(toolkit, [widened(item) for item in self.inputs], self.dimensions)
         placeholders = {
             item.name: Builder.placeholder(kind.shape.symbolic_shape, dtype=kind.dtype)
             for item, kind in zip(self.inputs, types, strict=True)
@@ -173,6 +173,12 @@ class OnnxSource:
             )
             for dtype, count in sorted(found.items())
         ]
+
+
+def widened(item: SourceInput) -> SourceInput:
+    """An input as the program has it before any pass: small floats are float32."""
+    dtype = "float32" if "float" in item.type.dtype else item.type.dtype
+    return replace(item, type=replace(item.type, dtype=dtype))
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
