@@ -6,6 +6,7 @@ import importlib
 
 FAMILIES = (
     "activation",
+    "attention",
     "elementwise",
     "shape",
 )
