@@ -61,8 +61,8 @@ class Context:
     """Lowers a subgraph with the given inputs into the current block; set by the graph's walker."""
     named: dict[int, Var] = field(default_factory=dict)
     """The variables that have a name of the model's, by identity."""
-    constants: dict[tuple[int, int], tuple[Value, Var]] = field(default_factory=dict)
-    """The variables of constants by block and value; the value is kept alive with its id."""
+    constants: dict[tuple[int, int], tuple[Value, Any, Var]] = field(default_factory=dict)
+    """The variables of constants by block and value; both are kept alive with their ids."""
 
     taken: dict[str, int] = field(default_factory=dict)
     """Names in the program, with how often each was asked for."""
@@ -163,13 +163,14 @@ class Context:
         from coremltools.converters.mil.mil import Builder
         from coremltools.converters.mil.mil.block import curr_block
 
-        key = (id(curr_block()), id(value))
+        block = curr_block()
+        key = (id(block), id(value))
         if key not in self.constants:
             assert value.known is not None
             array = self.held_constant(value.known, value.dtype)
             name = self.free_name("const")
-            self.constants[key] = (value, Builder.const(val=array, name=name))
-        return self.constants[key][1]
+            self.constants[key] = (value, block, Builder.const(val=array, name=name))
+        return self.constants[key][2]
 
     def held_constant(self, array: np.ndarray, dtype: str) -> np.ndarray:
         """A constant in the dtype that MIL holds it in; one that does not fit is an error."""

@@ -134,6 +134,7 @@ class Walker:
         if function is not None:
             return self.lower_function(node, function, inputs, attributes, outer)
         handler = ONNX_OPS.lookup(place.operator, place.opset)
+        around = self.context.lower_subgraph
         self.context.lower_subgraph = lambda graph, given: self.lower_body(
             graph, given, scope, opsets, outer
         )
@@ -143,6 +144,8 @@ class Walker:
             raise
         except FAILURES as error:
             raise self.context.unsupported(self.failure(node, inputs, error)) from error
+        finally:
+            self.context.lower_subgraph = around
         outputs = results if isinstance(results, tuple) else (results,)
         stamped = self.stamped(node, inputs, outputs, attributes)
         return [self.named(item, name) for item, name in zip(stamped, place.outputs, strict=False)]
