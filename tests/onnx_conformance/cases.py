@@ -18,14 +18,15 @@ from onnx import TensorProto, numpy_helper
 
 import metal4conv
 from metal4conv.errors import Metal4ConvError
+from metal4conv.frontends.names import feature_names
 from metal4conv.frontends.source import LoweringRequest, SourceOptions, open_source
 from metal4conv.mil.schema import new_model
 from metal4conv.mil.writer import write_package
 
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
 
-MISSING_TYPES = re.compile(r"FLOAT8|FLOAT4|[^U]INT4|UINT4|INT2|STRING|sequence|optional")
-"""Types that MIL lacks, as they stand in a case's inputs, outputs and casts."""
+MISSING_TYPES = ("FLOAT8", "FLOAT4", "INT4", "INT2", "STRING", "sequence", "optional")
+"""Types that MIL lacks, as parts of the names of a case's types."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,12 @@ class Case:
         """What the case is about: the operator of a node case, else the kind of case."""
         if self.kind != "node":
             return self.kind
-        names = [node.op_type for node in self.model.graph.node]
-        return names[0] if len(names) == 1 else expanded_operator(self.name)
+        return self.model.graph.node[0].op_type if self.is_plain else expanded(self.name)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model is one node, and not the body of the operator's function."""
+        return "_expanded" not in self.name or len(self.model.graph.node) == 1
 
     @property
     def types(self) -> set[str]:
@@ -69,18 +74,13 @@ class Case:
         """Whether the case needs a type that MIL lacks: float8, strings, sequences, training."""
         if any("training" in item.domain for item in self.model.opset_import):
             return True
-        lacking = ("FLOAT8", "FLOAT4", "INT4", "INT2", "STRING", "sequence", "optional")
-        return any(word in name for name in self.types for word in lacking if name != "")
+        return any(word in name for name in self.types for word in MISSING_TYPES)
 
 
-def expanded_operator(name: str) -> str:
-    """The operator whose function body a case holds.
-
-    >>> expanded_operator("test_layer_normalization_2d_axis0_expanded")
-    'layer_normalization_2d_axis0 (expanded)'
-    """
-    stem = re.sub(r"_expanded(_ver\d+)?$", "", name.removeprefix("test_"))
-    return f"{stem} (expanded)"
+def expanded(name: str) -> str:
+    """The operator whose function body a case holds: that of the case without expansion."""
+    plain_name = re.sub(r"_expanded(_ver\d+)?$", "", name)
+    return all_cases()[plain_name].operator if plain_name in all_cases() else plain_name
 
 
 @cache
@@ -170,8 +170,6 @@ def feeds_of(case: Case, executor: Any, given: Sequence[Any]) -> dict[str, Any]:
     """A case's inputs under the package's names, in the dtypes that it declares."""
     constants = {tensor.name for tensor in case.model.graph.initializer}
     names = [item.name for item in case.model.graph.input if item.name not in constants]
-    from metal4conv.frontends.names import feature_names
-
     outputs = [item.name for item in case.model.graph.output]
     declared = executor.inputs
     feeds = {}
