@@ -62,6 +62,47 @@ def family_of(name: str, function: object) -> str:
     return found.replace("_", " ") if module.startswith("metal4conv.execute.") else "elementwise"
 
 
+def onnx_operators() -> str:
+    """The ONNX operators, by what becomes of onnx's own cases of them."""
+    from metal4conv.frontends.onnx import operators
+    from metal4conv.frontends.onnx.table import ONNX_OPS
+    from tests.onnx_conformance.cases import all_cases
+    from tests.onnx_conformance.gaps import reason_of
+
+    operators.load()
+    passed: dict[str, list[bool]] = {}
+    for case in all_cases().values():
+        if case.kind == "node":
+            passed.setdefault(case.operator, []).append(reason_of(case.name) is None)
+    rows: dict[str, list[str]] = {
+        "all cases pass": [],
+        "some cases pass": [],
+        "no case passes": [],
+    }
+    for name, outcomes in sorted(passed.items()):
+        if all(outcomes):
+            rows["all cases pass"].append(name)
+        elif any(outcomes):
+            rows["some cases pass"].append(f"{name} ({sum(outcomes)} of {len(outcomes)})")
+        else:
+            rows["no case passes"].append(name)
+    plain = {name for name in ONNX_OPS if "." not in name}
+    rows["converted, without a case of their own"] = sorted(plain - set(passed))
+    for domain in ("com.microsoft", "ai.onnx.ml"):
+        names = [name for name in ONNX_OPS if name.startswith(f"{domain}.")]
+        rows[f"of {domain}"] = [name.rpartition(".")[2] for name in names]
+    cases = [outcome for outcomes in passed.values() for outcome in outcomes]
+    return "\n".join(
+        [
+            f"{sum(cases)} of the {len(cases)} node cases of onnx pass:",
+            "",
+            "| | operators |",
+            "|---|---|",
+            *(f"| {title} | {', '.join(names)} |" for title, names in rows.items() if names),
+        ]
+    )
+
+
 def makefile() -> str:
     """The example Makefile, which a test runs."""
     return f"```make\n{(EXAMPLES / 'Makefile').read_text('utf-8')}```"
@@ -78,6 +119,7 @@ PARTS = {
     "help": help_pages,
     "exit codes": exit_codes,
     "operations": operations,
+    "onnx operators": onnx_operators,
 }
 
 

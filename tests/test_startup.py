@@ -51,6 +51,18 @@ def test_pytorch_is_converted_without_tensorflow(converted: tuple[set[str], Path
     assert converted[0] & FRAMEWORKS == {"torch", "coremltools"}
 
 
+def test_onnx_is_converted_without_tensorflow(tmp_path: Path) -> None:
+    """torch is there for the executor, which finds the formulas of the layout."""
+    import onnx
+
+    from tests.frontends.onnx.models import model, node
+
+    made = model([node("Relu", ["x"], ["y"])], {"x": [1, "h"]}, ["y"])
+    onnx.save_model(made, tmp_path / "net.onnx")
+    names = loaded("convert", tmp_path / "net.onnx", "--dim", "h=2..8", "-o", tmp_path, "-q")
+    assert names & FRAMEWORKS == {"torch", "coremltools", "onnx", "onnxruntime"}
+
+
 @pytest.mark.parametrize("command", ["inspect", "layout"])
 def test_packages_are_read_without_frameworks(
     command: str, converted: tuple[set[str], Path]

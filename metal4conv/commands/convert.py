@@ -61,9 +61,9 @@ def command(
 ) -> int:
     """Make a Core ML package, its layout manifest and golden vectors from a model.
 
-    SOURCE is a .pt2 or TorchScript .pt file, file.py:factory or package.module:factory, a
-    SavedModel folder, a .keras, .h5 or frozen .pb file. The outputs appear together when all
-    went well.
+    SOURCE is a .pt2 or TorchScript .pt file, file.py:factory or package.module:factory, an
+    .onnx file, a SavedModel folder, a .keras, .h5 or frozen .pb file. The outputs appear
+    together when all went well.
 
     \b
     Example:
