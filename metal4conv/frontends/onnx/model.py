@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from metal4conv.errors import DamagedFile, UnsupportedModel, did_you_mean
 from metal4conv.frontends.onnx.tensors import array_of, external_files, type_name
-from metal4conv.frontends.onnx.value import MIL_DTYPE, Value
+from metal4conv.frontends.onnx.value import MIL_DTYPE, Value, numpy_dtype
 from metal4conv.frontends.shapes import DeclaredInput, identifier
 
 HINT = "export or copy the model again"
@@ -33,6 +33,20 @@ class OnnxModel:
         return {
             "" if item.domain == "ai.onnx" else item.domain: item.version
             for item in self.proto.opset_import
+        }
+
+    @property
+    def empty_inputs(self) -> dict[str, Value]:
+        """Inputs with a size of 0, which have one value only, and which no package can have."""
+        return {
+            item.name: Value(
+                item.dtype or "float32",
+                known=np.zeros(
+                    tuple(map(fixed_size, item.shape or ())), numpy_dtype(item.dtype or "float32")
+                ),
+            )
+            for item in self.inputs
+            if is_empty(item)
         }
 
     @property
@@ -106,6 +120,16 @@ def declared_input(item: onnx.ValueInfoProto) -> DeclaredInput:
         else:
             sizes.append(identifier(dimension.dim_param) if dimension.dim_param else None)
     return DeclaredInput(item.name, type_name(tensor.elem_type), tuple(sizes))
+
+
+def is_empty(item: DeclaredInput) -> bool:
+    """Whether an input has no elements."""
+    return 0 in (item.shape or ())
+
+
+def fixed_size(size: int | str | None) -> int:
+    """A size of an input without elements; a dynamic one counts as 1."""
+    return size if isinstance(size, int) else 1
 
 
 def check_held(item: onnx.ValueInfoProto, role: str) -> None:

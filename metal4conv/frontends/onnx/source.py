@@ -23,7 +23,7 @@ from metal4conv.frontends.onnx import operators
 from metal4conv.frontends.onnx.context import Context
 from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.graph import LOST, Scope, Walker
-from metal4conv.frontends.onnx.model import OnnxModel, read_onnx, subgraphs
+from metal4conv.frontends.onnx.model import OnnxModel, is_empty, read_onnx, subgraphs
 from metal4conv.frontends.onnx.reference import Reference, open_reference
 from metal4conv.frontends.onnx.value import Value
 from metal4conv.frontends.shapes import resolve_inputs
@@ -42,7 +42,9 @@ class OnnxSource:
 
     model: OnnxModel
     inputs: tuple[SourceInput, ...]
-    """Under the names that the package has; `model.inputs` has the model's own, in that order."""
+    """Under the names that the package has; `model.inputs` has the model's own, in that order,
+    and those without elements.
+    """
     outputs: tuple[str, ...]
     dimensions: Mapping[str, Dimension]
     findings: tuple[Finding, ...]
@@ -69,12 +71,17 @@ class OnnxSource:
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The model's outputs by name, floats as float32."""
-        feeds = {
-            own.name: inputs[item.name]
-            for own, item in zip(self.model.inputs, self.inputs, strict=True)
-        }
+        feeds = {own: inputs[item.name] for own, item in self.given_inputs()}
+        for name, value in self.model.empty_inputs.items():
+            assert value.known is not None
+            feeds[name] = value.known
         results = self.reference.run(feeds)
         return dict(zip(self.outputs, results, strict=True))
+
+    def given_inputs(self) -> Iterator[tuple[str, SourceInput]]:
+        """The model's own names of the package's inputs, and these."""
+        own = [item.name for item in self.model.inputs if not is_empty(item)]
+        return zip(own, self.inputs, strict=True)
 
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The model as Core ML; all nodes that cannot be converted are named at once."""
@@ -121,10 +128,11 @@ class OnnxSource:
         with Function(placeholders, opset_version=version) as function:
             scope = Scope(dict(self.model.initializers))
             context.reserve([*placeholders, *self.outputs])
-            for own, item in zip(self.model.inputs, self.inputs, strict=True):
+            scope.values |= self.model.empty_inputs
+            for own, item in self.given_inputs():
                 value = Value(item.type.dtype, function.inputs[item.name])
                 scalar = item.type.shape == ()
-                scope[own.name] = context.squeeze(value, [0]) if scalar else value
+                scope[own] = context.squeeze(value, [0]) if scalar else value
             results = walker.lower_graph(self.model.proto.graph, scope, self.model.opsets)
             if walker.failures:
                 return program, walker
@@ -197,9 +205,17 @@ def open_onnx(path: Path, options: SourceOptions) -> OnnxSource:
                 "an ONNX model comes with its weights and has one function", where=option
             )
     model = read_onnx(path)
-    names, outputs, renamed = feature_names(
-        [item.name for item in model.inputs], list(model.outputs)
-    )
-    declared = [replace(item, name=name) for item, name in zip(model.inputs, names, strict=True)]
+    own = [item for item in model.inputs if not is_empty(item)]
+    names, outputs, renamed = feature_names([item.name for item in own], list(model.outputs))
+    declared = [replace(item, name=name) for item, name in zip(own, names, strict=True)]
     inputs, dimensions, findings = resolve_inputs(declared, options, fix_batch=True)
-    return OnnxSource(model, inputs, outputs, dimensions, (*renamed, *findings))
+    left_out = tuple(
+        Finding(
+            "info",
+            "empty-input",
+            f'input "{name}" has no elements, so it is none of the package',
+            where=name,
+        )
+        for name in model.empty_inputs
+    )
+    return OnnxSource(model, inputs, outputs, dimensions, (*renamed, *findings, *left_out))

@@ -167,3 +167,15 @@ def test_sparse_initializer(tmp_path: Path) -> None:
     x = draw(2, 2)
     found = load(package).predict({"x": x})["y"]
     np.testing.assert_allclose(found, x + np.array([[3, 0], [0, 5]]))
+
+
+def test_inputs_without_elements_are_left_out(tmp_path: Path) -> None:
+    """They have one value only, which is a constant of the package."""
+    made = model(
+        [node("Add", ["e", "e"], ["twice"]), node("Concat", ["x", "twice"], ["y"], axis=0)],
+        {"x": [2, 3], "e": [0, 3]},
+        ["y"],
+    )
+    source = opened(made, tmp_path)
+    assert [item.code for item in source.findings] == ["empty-input"]
+    check(made, tmp_path, {"x": draw(2, 3)})
