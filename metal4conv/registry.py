@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from metal4conv.errors import UnsupportedModel, did_you_mean
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class OpTable(Generic[Handler]):
@@ -24,13 +25,13 @@ class OpTable(Generic[Handler]):
         self.kind = kind
         self.handlers: dict[str, dict[int, Handler]] = {}
 
-    def __call__(self, *names: str, since: int = 0) -> Callable[[Handler], Handler]:
+    def __call__(self, *names: str, since: int = 0) -> Callable[[Function], Function]:
         """Decorator that registers a function under `names` from version `since` on."""
 
-        def register(handler: Handler) -> Handler:
+        def register(function: Function) -> Function:
             for name in names:
-                self.add(name, handler, since=since)
-            return handler
+                self.add(name, cast(Handler, function), since=since)
+            return function
 
         return register
 

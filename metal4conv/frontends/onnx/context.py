@@ -11,7 +11,7 @@ import numpy as np
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.frontends.names import clean_name
-from metal4conv.frontends.onnx.sizes import infer_sizes
+from metal4conv.frontends.onnx.sizes import Decider, Undecided, infer_sizes
 from metal4conv.frontends.onnx.value import (
     MIL_DTYPE,
     NARROW,
@@ -169,7 +169,7 @@ class Context:
             assert value.known is not None
             array = self.held_constant(value.known, value.dtype)
             name = self.free_name("const")
-            self.constants[key] = (value, block, Builder.const(val=array, name=name))
+            self.constants[key] = (value, block, Builder.const(val=array[()], name=name))
         return self.constants[key][2]
 
     def held_constant(self, array: np.ndarray, dtype: str) -> np.ndarray:
@@ -214,6 +214,35 @@ class Context:
             raise self.unsupported(f"axis {axis} is out of range for {rank} dimensions")
         return axis % max(rank, 1)
 
+    def wrap_indices(self, indices: Value, sizes: Value) -> Value:
+        """Indices as MIL takes them: ONNX's negative ones count from the end.
+
+        `sizes` is the size of the axis, or a vector of sizes for the last axis of the indices.
+        """
+        array, limits = indices.array, sizes.array
+        if array is not None and limits is not None:
+            outside = (array < -limits) | (array >= limits)
+            if outside.any():
+                raise self.unsupported(
+                    f"index {array[outside][0]} is out of range for {limits} elements"
+                )
+            wrapped = np.where(array < 0, array + limits, array)
+            return Value(indices.dtype, known=wrapped.astype(indices.dtype))
+        if self.is_never_negative(indices):
+            return indices
+        moved = self.add(indices, sizes.with_dtype(indices.dtype))
+        return self.where(self.less(indices, 0), moved, indices)
+
+    def is_never_negative(self, value: Value) -> bool:
+        """Whether a value is computed from sizes and constants, and never below 0."""
+        if value.sizes is None:
+            return False
+        decide = Decider(self.positive)
+        try:
+            return all(decide.is_positive(size + 1) for size in value.sizes.reshape(-1))
+        except Undecided:
+            return False
+
     # dtypes --------------------------------------------------------------------------------
 
     def cast(self, x: Value, dtype: str) -> Value:
@@ -231,11 +260,10 @@ class Context:
 
     def cast_var(self, x: Value, held: str) -> Value:
         """MIL's own cast to a dtype of MIL."""
-        if x.known is not None:
-            array = x.known.astype({"fp32": "float32", "int32": "int64"}.get(held, held))
-            if held != "fp16":
-                return Value("int64" if held == "int32" else ONNX_DTYPE[held], known=array)
-        return self.emit_cast(x, held)
+        if x.known is None:
+            return self.emit_cast(x, held)
+        dtype = {"fp32": "float32", "int32": "int64", "bool": "bool"}[held]
+        return Value(dtype, known=x.known.astype(dtype))
 
     def emit_cast(self, x: Value, held: str) -> Value:
         """A cast operation; its `dtype` is an input of its own, not the result's ONNX dtype."""
@@ -245,10 +273,9 @@ class Context:
 
     def rounded(self, x: Value, dtype: str) -> Value:
         """Floats rounded to what a narrower float dtype holds; MIL goes on in float32."""
-        if dtype != "float16" or x.dtype == "bfloat16":
+        if dtype != "float16" or x.dtype == "bfloat16" or x.known is not None:
             return x.with_dtype(dtype)
-        half = self.cast_var(x, "fp16")
-        return self.cast_var(half, "fp32").with_dtype(dtype)
+        return self.emit_cast(self.emit_cast(x, "fp16"), "fp32").with_dtype(dtype)
 
     def wrapped(self, x: Value, dtype: str) -> Value:
         """Integers brought into the range of a narrow dtype, as its own arithmetic wraps them."""
@@ -411,6 +438,8 @@ class Context:
         result: Value = self.emit(
             "concat", values=parts, axis=axis, dtype="int32" if is_bool else values[0].dtype
         )
+        if not is_static(result.shape):
+            set_shape(result, joined_shape([item.shape for item in values], axis))
         return self.cast(result, "bool") if is_bool else result
 
     def slice_axis(
@@ -445,6 +474,11 @@ class Context:
         result: Value = self.emit(
             "range_1d", start=parts[0], end=parts[1], step=parts[2], dtype=dtype
         )
+        if arrays[2] is not None and arrays[2] != 1 and not is_static(result.shape):
+            # coremltools does not round the quotient up
+            import sympy
+
+            set_shape(result, [sympy.ceiling(size) for size in result.shape])
         return result
 
     def filled(self, shape: Value | Sequence[int | Value], number: Number, dtype: str) -> Value:
@@ -559,6 +593,20 @@ def set_shape(value: Value, sizes: Sequence[Size]) -> None:
 
     if value.var is not None and types.is_tensor(value.var.sym_type):
         value.var._sym_type = types.tensor(value.var.dtype, tuple(sizes))
+
+
+def joined_shape(shapes: Sequence[tuple[Size, ...]], axis: int) -> list[Size]:
+    """The shape of tensors one behind the other; where one of them has a number, it counts.
+
+    >>> joined_shape([(2, 3), (2, 4)], -1)
+    [2, 7]
+    """
+    columns = [
+        next((size for size in sizes if is_static((size,))), sizes[0])
+        for sizes in zip(*shapes, strict=True)
+    ]
+    columns[axis] = sum(shape[axis] for shape in shapes)
+    return columns
 
 
 def keep_shape(result: Value, x: Value, sizes: list[Size]) -> None:

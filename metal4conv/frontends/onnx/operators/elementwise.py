@@ -288,12 +288,20 @@ def where(ctx: Context, condition: Value, x: Value, y: Value) -> Value:
 
 @ONNX_OPS("BitShift")
 def bit_shift(ctx: Context, x: Value, y: Value, *, direction: str) -> Value:
-    """Products and quotients with powers of 2; MIL has no shifts."""
-    factor = ctx.binary("pow", ctx.value(np.int64(2), "int32"), ctx.cast(y, "int32"))
-    x = x.with_dtype("int32") if x.dtype in ("uint32", "uint64") else x
-    if direction == "RIGHT":
-        return ctx.floor_div(x, factor.with_dtype(x.dtype))
-    return integer_result(ctx, ctx.mul(x, factor.with_dtype(x.dtype)), x.dtype)
+    """Products and quotients with powers of 2; MIL has no shifts.
+
+    A shift by a negative number, or by as many bits as there are, leaves the sign or 0.
+    """
+    held, count = x.with_dtype("int32"), ctx.cast(y, "int32")
+    bits = NARROW.get(x.dtype, (32, True))[0]
+    is_right = direction == "RIGHT"
+    most = bits - 1 if is_right and bits == 32 else bits
+    too_far = ctx.binary("logical_or", ctx.less(count, 0), ctx.less(most - 1, count))
+    near = ctx.minimum(ctx.maximum(count, 0), most - 1)
+    factor = ctx.binary("pow", ctx.value(2, "int32"), near)
+    shifted = ctx.floor_div(held, factor) if is_right else ctx.mul(held, factor)
+    left_over = ctx.mul(ctx.cast(ctx.less(held, 0), "int32"), -1) if is_right else ctx.mul(held, 0)
+    return integer_result(ctx, ctx.where(too_far, left_over, shifted), x.dtype)
 
 
 def bits_of(ctx: Context, x: Value, count: int) -> Value:
