@@ -19,13 +19,17 @@ from tests.frontends.onnx.models import check, draw, model, node, opened
 def operations(package: Path) -> dict[str, str]:
     """The names of a package's operations, by that of their first output."""
     function = read_package(package).program.functions["main"]
-    return {item.outputs[0].name: item.type for item in function.block.operations if item.type != "const"}
+    operations = [item for item in function.block.operations if item.type != "const"]
+    return {item.outputs[0].name: item.type for item in operations}
 
 
 def test_names_of_values_survive(tmp_path: Path) -> None:
     made = model(
-        [node("Add", ["x", "x"], ["twice"]), node("Tanh", ["twice"], ["soft/value:0"])]
-        + [node("Mul", ["soft/value:0", "twice"], ["y"])],
+        [
+            node("Add", ["x", "x"], ["twice"]),
+            node("Tanh", ["twice"], ["soft/value:0"]),
+            node("Mul", ["soft/value:0", "twice"], ["y"]),
+        ],
         {"x": [2, 3]},
         ["y"],
     )
