@@ -341,7 +341,21 @@ class Context:
             x = self.value(x, y.dtype if isinstance(y, Value) else None)
         y = self.value(y, x.dtype)
         condition, x, y = self.broadcast_together(condition, x, y)
+        if condition.rank and not x.rank and not y.rank:
+            # coremltools takes the result's shape from `a` and `b` alone
+            x = self.filled_like(condition, x)
         result: Value = self.emit("select", cond=condition, a=x, b=y, dtype=x.dtype)
+        return result
+
+    def filled_like(self, x: Value, number: Value) -> Value:
+        """A tensor of equal elements in the shape of a value."""
+        element = self.constant(number, "a number").item()
+        if self.target < 16 or is_static(x.shape):
+            return self.filled(self.shape(x), element, number.dtype)
+        held = self.held_constant(np.asarray(element).astype(numpy_dtype(number.dtype)), number.dtype)
+        result: Value = self.emit(
+            "fill_like", ref_tensor=x, value=held[()], dtype=number.dtype
+        )
         return result
 
     def unary(self, operation: str, x: Value, **inputs: Any) -> Value:

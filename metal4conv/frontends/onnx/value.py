@@ -91,6 +91,18 @@ class Value:
         return Value(dtype, self.var, known)
 
 
+@dataclass(frozen=True, eq=False)
+class TensorSequence:
+    """A sequence of tensors, or of sequences; its length is known at conversion."""
+
+    items: tuple[Any, ...] = ()  # Any: a Value, or what a sequence or an optional may hold
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """An optional that holds nothing; one that holds something is that itself."""
+
+
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """The numpy dtype that holds an ONNX dtype's elements.
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 from onnx import helper
 
 from metal4conv import load
 from metal4conv.frontends.onnx.source import OnnxSource
 from metal4conv.frontends.source import SourceOptions, open_source
 from metal4conv.frontends.spec import parse_dimension, parse_input
+from metal4conv.mil.package import read_package
 from tests.frontends.helpers import packaged
 
 Shape = Sequence[int | str | None]
@@ -60,6 +62,17 @@ def model(
     opsets = [helper.make_opsetid("", opset)]
     opsets += [helper.make_opsetid(name, version) for name, version in (domains or {}).items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=list(functions))
+
+
+def parsed(text: str, opset: int = 18, domains: str = "") -> onnx.ModelProto:
+    """A model from the text of its graph; `domains` are further opsets in ONNX's syntax."""
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}{domains}]> {text}')
+
+
+def operations(package: Path) -> list[str]:
+    """The types of a package's operations, without constants; those of nested blocks too."""
+    block = read_package(package).function().block
+    return [item.type for item in block.walk() if item.type != "const"]
 
 
 def element_type(dtype: str) -> int:

@@ -7,8 +7,14 @@ import importlib
 FAMILIES = (
     "activation",
     "attention",
+    "contrib",
+    "contrib_attention",
+    "control_flow",
     "elementwise",
+    "indexing",
+    "reduction",
     "shape",
+    "slicing",
 )
 
 
