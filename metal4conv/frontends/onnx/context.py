@@ -349,13 +349,11 @@ class Context:
 
     def filled_like(self, x: Value, number: Value) -> Value:
         """A tensor of equal elements in the shape of a value."""
-        element = self.constant(number, "a number").item()
+        array = self.constant(number, "a number")
         if self.target < 16 or is_static(x.shape):
-            return self.filled(self.shape(x), element, number.dtype)
-        held = self.held_constant(np.asarray(element).astype(numpy_dtype(number.dtype)), number.dtype)
-        result: Value = self.emit(
-            "fill_like", ref_tensor=x, value=held[()], dtype=number.dtype
-        )
+            return self.filled(self.shape(x), array.item(), number.dtype)
+        held = self.held_constant(array, number.dtype)[()]
+        result: Value = self.emit("fill_like", ref_tensor=x, value=held, dtype=number.dtype)
         return result
 
     def unary(self, operation: str, x: Value, **inputs: Any) -> Value:
