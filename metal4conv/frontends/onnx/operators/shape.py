@@ -1,12 +1,17 @@
-"""Operators that change shapes and move elements without picking any."""
+"""Operators that change shapes, make tensors of a shape, and move elements without picking any."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from metal4conv.frontends.onnx.context import Context
+from metal4conv.frontends.onnx.context import Context, set_shape
 from metal4conv.frontends.onnx.table import ONNX_OPS
+from metal4conv.frontends.onnx.tensors import Tensor, type_name
 from metal4conv.frontends.onnx.value import Value, is_static
+
+# shapes --------------------------------------------------------------------------------------
 
 
 @ONNX_OPS("Shape")
@@ -19,6 +24,17 @@ def shape(ctx: Context, data: Value, *, end: int | None = None, start: int = 0) 
     if sizes.array is not None:
         return ctx.value(sizes.array[chosen.start : chosen.stop])
     return ctx.slice_axis(sizes, 0, chosen.start, chosen.stop)
+
+
+@ONNX_OPS("Size")
+def size(ctx: Context, data: Value) -> Value:
+    """The number of elements."""
+    if is_static(data.shape):
+        return ctx.value(np.int64(math.prod(data.shape)))
+    result: Value = ctx.emit(
+        "reduce_prod", x=ctx.shape(data), axes=[0], keep_dims=False, dtype="int64"
+    )
+    return result
 
 
 @ONNX_OPS("Reshape", since=5)
@@ -36,7 +52,242 @@ def reshape(ctx: Context, data: Value, shape: Value, *, allowzero: int = 0) -> V
     return ctx.reshape(data, rows)
 
 
+@ONNX_OPS("Flatten")
+def flatten(ctx: Context, input: Value, *, axis: int = 1) -> Value:
+    """A matrix: the axes before `axis` are its rows, the others its columns."""
+    if not -input.rank <= axis <= input.rank:
+        raise ctx.unsupported(f"axis {axis} is out of range for {input.rank} dimensions")
+    place = axis + input.rank if axis < 0 else axis
+    before, after = input.shape[:place], input.shape[place:]
+    rows: int | Value = math.prod(before) if is_static(before) else -1
+    columns: int | Value = math.prod(after) if is_static(after) else -1
+    if rows == -1 and columns == -1:
+        columns = size_of_axes(ctx, input, range(place, input.rank))
+    return ctx.reshape(input, [rows, columns])
+
+
+def size_of_axes(ctx: Context, x: Value, axes: range) -> Value:
+    """The number of elements along some axes."""
+    result = ctx.value(np.int64(math.prod(n for n in x.shape[axes.start :] if is_static((n,)))))
+    for axis in axes:
+        if not is_static((x.shape[axis],)):
+            result = ctx.mul(result, ctx.size(x, axis))
+    return result
+
+
+@ONNX_OPS("Squeeze", since=13)
+def squeeze(ctx: Context, data: Value, axes: Value | None = None) -> Value:
+    """The tensor without axes of size 1, by default without all of them."""
+    if axes is not None:
+        return without_axes(ctx, data, ctx.ints(axes, "axes"))
+    return without_all_ones(ctx, data)
+
+
+@ONNX_OPS("Squeeze", since=1)
+def squeeze_by_attribute(ctx: Context, data: Value, *, axes: list[int] | None = None) -> Value:
+    return without_all_ones(ctx, data) if axes is None else without_axes(ctx, data, axes)
+
+
+def without_axes(ctx: Context, data: Value, axes: list[int]) -> Value:
+    """The tensor without these axes, all of which have size 1."""
+    chosen = sorted({ctx.axis(axis, data.rank) for axis in axes})
+    for axis in chosen:
+        if is_static((data.shape[axis],)) and data.shape[axis] != 1:
+            raise ctx.unsupported(f"axis {axis} has {data.shape[axis]} elements, not 1")
+    result = ctx.squeeze(data, chosen)
+    if not is_static(result.shape) and result.rank:
+        set_shape(result, [n for axis, n in enumerate(data.shape) if axis not in chosen])
+    return result
+
+
+def without_all_ones(ctx: Context, data: Value) -> Value:
+    """The tensor without all axes of size 1."""
+    if not is_static(data.shape):
+        raise ctx.unsupported(
+            f"without axes, the rank of the result depends on the sizes {list(data.shape)}",
+            "give the axes to remove in the model",
+        )
+    return ctx.squeeze(data, [axis for axis, n in enumerate(data.shape) if n == 1])
+
+
+@ONNX_OPS("Unsqueeze", since=13)
+def unsqueeze(ctx: Context, data: Value, axes: Value) -> Value:
+    """The tensor with axes of size 1 at `axes`, counted in the result."""
+    return with_axes(ctx, data, ctx.ints(axes, "axes"))
+
+
+@ONNX_OPS("Unsqueeze", since=1)
+def unsqueeze_by_attribute(ctx: Context, data: Value, *, axes: list[int]) -> Value:
+    return with_axes(ctx, data, axes)
+
+
+def with_axes(ctx: Context, data: Value, axes: list[int]) -> Value:
+    """The tensor with new axes of size 1."""
+    rank = data.rank + len(axes)
+    chosen = sorted({ctx.axis(axis, rank) for axis in axes})
+    if len(chosen) != len(axes):
+        raise ctx.unsupported(f"axes {list(axes)} name one of {rank} axes twice")
+    return ctx.expand_dims(data, chosen) if chosen else data
+
+
+# order and repetition ------------------------------------------------------------------------
+
+
 @ONNX_OPS("Transpose")
 def transpose(ctx: Context, data: Value, *, perm: list[int] | None = None) -> Value:
     """The axes in another order, by default the reverse one."""
     return ctx.transpose(data, list(perm) if perm is not None else list(range(data.rank))[::-1])
+
+
+@ONNX_OPS("Concat", since=4)
+def concat(ctx: Context, *inputs: Value, axis: int) -> Value:
+    """The tensors one behind the other; those known to be empty are left out."""
+    place = ctx.axis(axis, inputs[0].rank)
+    parts = [item for item in inputs if not is_empty(item, place)] or [inputs[0]]
+    return ctx.concat(parts, place)
+
+
+def is_empty(x: Value, axis: int) -> bool:
+    """Whether a tensor has no elements along an axis, whatever the dynamic sizes are."""
+    return is_static((x.shape[axis],)) and x.shape[axis] == 0
+
+
+@ONNX_OPS("Expand")
+def expand(ctx: Context, input: Value, shape: Value) -> Value:
+    """The tensor repeated along its axes of size 1, to the shape that it has with `shape`."""
+    if not is_static(shape.shape):
+        raise ctx.unsupported("the length of the shape is not known, and so the result's rank")
+    return ctx.broadcast(input, shape)
+
+
+@ONNX_OPS("Tile", since=6)
+def tile(ctx: Context, input: Value, repeats: Value) -> Value:
+    """The tensor repeated along each axis."""
+    counts = repeats.sizes
+    if not input.rank or (counts is not None and all(count == 1 for count in counts)):
+        return input
+    if repeats.array is not None and not repeats.array.all():
+        sizes = [n * int(count) for n, count in zip(input.shape, repeats.array, strict=True)]
+        if is_static(tuple(sizes)):
+            return ctx.filled(sizes, 0, input.dtype)
+    result: Value = ctx.emit("tile", x=input, reps=repeats, dtype=input.dtype)
+    if counts is not None and not is_static(result.shape):
+        set_shape(result, [n * count for n, count in zip(input.shape, counts, strict=True)])
+    return result
+
+
+@ONNX_OPS("ReverseSequence")
+def reverse_sequence(
+    ctx: Context, input: Value, sequence_lens: Value, *, batch_axis: int = 1, time_axis: int = 0
+) -> Value:
+    """The first elements of each sequence backwards, as many as its length says."""
+    return ctx.unary(
+        "reverse_sequence",
+        input,
+        lengths=sequence_lens,
+        seq_axis=ctx.axis(time_axis, input.rank),
+        batch_axis=ctx.axis(batch_axis, input.rank),
+    )
+
+
+@ONNX_OPS("DepthToSpace")
+def depth_to_space(ctx: Context, input: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    """Channels moved into blocks of pixels; the place in a block is the outer part of the
+    channel (DCR), or the inner one (CRD).
+    """
+    if blocksize == 1:
+        return input
+    if input.is_float and mode == "DCR":
+        return ctx.unary("depth_to_space", input, block_size=blocksize)
+    if input.is_float:
+        return ctx.unary("pixel_shuffle", input, upscale_factor=blocksize)
+    n, c, h, w = (ctx.size(input, axis) for axis in range(4))
+    channels = ctx.floor_div(c, blocksize * blocksize)
+    place: list[int | Value] = [blocksize, blocksize]
+    split = [*place, channels] if mode == "DCR" else [channels, *place]
+    blocks = ctx.reshape(input, [n, *split, h, w])
+    order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
+    pixels = ctx.transpose(blocks, order)
+    return ctx.reshape(pixels, [n, channels, ctx.mul(h, blocksize), ctx.mul(w, blocksize)])
+
+
+@ONNX_OPS("SpaceToDepth")
+def space_to_depth(ctx: Context, input: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    """Blocks of pixels moved into channels; the inverse of DepthToSpace with the same mode."""
+    if blocksize == 1:
+        return input
+    if input.is_float and mode == "DCR":
+        return ctx.unary("space_to_depth", input, block_size=blocksize)
+    if input.is_float and ctx.target >= 16:
+        return ctx.unary("pixel_unshuffle", input, downscale_factor=np.uint32(blocksize))
+    n, c, h, w = (ctx.size(input, axis) for axis in range(4))
+    rows, columns = ctx.floor_div(h, blocksize), ctx.floor_div(w, blocksize)
+    blocks = ctx.reshape(input, [n, c, rows, blocksize, columns, blocksize])
+    order = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+    moved = ctx.transpose(blocks, order)
+    return ctx.reshape(moved, [n, ctx.mul(c, blocksize * blocksize), rows, columns])
+
+
+# tensors of a shape --------------------------------------------------------------------------
+
+
+@ONNX_OPS("ConstantOfShape")
+def constant_of_shape(ctx: Context, input: Value, *, value: Tensor | None = None) -> Value:
+    """A tensor full of one number, by default 0.0."""
+    if value is None:
+        return ctx.filled(input, 0.0, "float32")
+    return ctx.filled(input, value.array.reshape(-1)[0].item(), value.dtype)
+
+
+@ONNX_OPS("Range")
+def number_range(
+    ctx: Context, start: Value, limit: Value, delta: Value, *, stash_type: int = 1
+) -> Value:
+    """The numbers from `start` to before `limit` in steps of `delta`."""
+    first, last, step = (
+        ctx.element(item, 0) if item.rank else item for item in (start, limit, delta)
+    )
+    return ctx.range(first, last, step, start.dtype)
+
+
+@ONNX_OPS("EyeLike")
+def eye_like(ctx: Context, input: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    """A matrix of the input's shape with ones on its diagonal, or on one `k` to the right."""
+    wanted = input.dtype if dtype is None else type_name(dtype)
+    if is_static(input.shape):
+        rows, columns = input.shape
+        return ctx.value(np.eye(rows, columns, k), wanted)
+    return ctx.cast(ctx.equal(diagonals(ctx, input), k), wanted)
+
+
+def diagonals(ctx: Context, x: Value) -> Value:
+    """How far each element of a matrix lies to the right of its diagonal, as an int64 matrix."""
+    columns = ctx.range(0, ctx.size(x, -1))
+    rows = ctx.expand_dims(ctx.range(0, ctx.size(x, -2)), [1])
+    if columns.array is not None and rows.array is not None:
+        return ctx.value(columns.array - rows.array)
+    return ctx.sub(columns, rows)
+
+
+@ONNX_OPS("Trilu")
+def triangle(ctx: Context, input: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    """The part of each matrix above a diagonal, that one included, or the part below; else 0."""
+    above = k if k is not None else ctx.value(np.int64(0))
+    above = ctx.element(above, 0) if above.rank else above
+    known = None if above.array is None else int(above.array)
+    if known is not None and (known <= 0 if upper else known >= 0):
+        lower, higher = (-known, -1) if upper else (-1, known)
+        return ctx.unary("band_part", input, lower=lower, upper=higher)
+    distance = diagonals(ctx, input)
+    if upper:
+        inside = inside_of(ctx, "greater_equal", distance, above)
+    else:
+        inside = inside_of(ctx, "less_equal", distance, above)
+    return ctx.where(inside, input, ctx.value(0, input.dtype))
+
+
+def inside_of(ctx: Context, operation: str, distance: Value, k: Value) -> Value:
+    """Where a comparison of distances with `k` holds; a constant if both are."""
+    if distance.array is not None and k.array is not None:
+        return ctx.value(getattr(np, operation)(distance.array, k.array))
+    return ctx.binary(operation, distance, k)

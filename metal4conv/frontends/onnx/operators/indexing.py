@@ -1,0 +1,376 @@
+"""Operators that pick elements by index or by value, or put them somewhere.
+
+ONNX counts negative indices from the end; to MIL they are out of range from iOS17 on, so they are
+wrapped first, unless they cannot be negative.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metal4conv.frontends.onnx.context import Context, set_shape
+from metal4conv.frontends.onnx.table import ONNX_OPS
+from metal4conv.frontends.onnx.value import NARROW, Value, is_static
+
+Scalar = np.generic | np.ndarray
+"""A number in a dtype of MIL; numpy's types have an element of an array as either."""
+
+MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "min"}
+"""MIL's modes of scattering by ONNX's reductions."""
+
+
+# by index ------------------------------------------------------------------------------------
+
+
+@ONNX_OPS("Gather")
+def gather(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
+    """Slices of `data` along `axis`, picked by `indices`."""
+    place = ctx.axis(axis, data.rank)
+    index = ctx.wrap_indices(indices, ctx.size(data, place))
+    return ctx.emit(  # type: ignore[no-any-return]  # one output
+        "gather", x=data, indices=index, axis=place, dtype=data.dtype
+    )
+
+
+@ONNX_OPS("GatherElements")
+def gather_elements(ctx: Context, data: Value, indices: Value, *, axis: int = 0) -> Value:
+    """Elements of `data`; `indices`, of the result's shape, says where each lies along `axis`.
+
+    MIL wants the sizes of the other axes to be equal, so `data` is cut to those of `indices`.
+    """
+    place = ctx.axis(axis, data.rank)
+    index = ctx.wrap_indices(indices, ctx.size(data, place))
+    for other in range(data.rank):
+        if other != place and data.shape[other] != indices.shape[other]:
+            data = ctx.slice_axis(data, other, 0, sized(ctx.size(indices, other)))
+    return ctx.emit(  # type: ignore[no-any-return]  # one output
+        "gather_along_axis", x=data, indices=index, axis=place, dtype=data.dtype
+    )
+
+
+def sized(size: Value) -> int | Value:
+    """A size as a number, where it is known."""
+    return size if size.array is None else int(size.array)
+
+
+@ONNX_OPS("GatherND")
+def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
+    """Slices of `data`; the last axis of `indices` holds one index for each axis after the first
+    `batch_dims`, which run in parallel.
+    """
+    depth = depth_of(ctx, indices)
+    index = ctx.wrap_indices(indices, sizes_of(ctx, data, batch_dims, batch_dims + depth))
+    if batch_dims and ctx.target < 16:
+        shape = ctx.vector([ctx.size(indices, axis) for axis in range(indices.rank - 1)])
+        rows = [place_along(ctx, data, axis, shape) for axis in range(batch_dims)]
+        index = ctx.concat([*rows, index], index.rank - 1)
+        batch_dims = 0
+    return ctx.emit(  # type: ignore[no-any-return]  # one output
+        "gather_nd",
+        x=data,
+        indices=index,
+        batch_dims=batch_dims if ctx.target >= 16 else None,
+        dtype=data.dtype,
+    )
+
+
+def depth_of(ctx: Context, indices: Value) -> int:
+    """How many axes the indices along the last axis run over."""
+    if not is_static(indices.shape[-1:]):
+        raise ctx.unsupported("the last size of the indices, and so the result's rank, is dynamic")
+    return int(indices.shape[-1])
+
+
+def sizes_of(ctx: Context, data: Value, first: int, last: int) -> Value:
+    """Some sizes of a tensor as a vector."""
+    return ctx.vector([ctx.size(data, axis) for axis in range(first, last)])
+
+
+def place_along(ctx: Context, data: Value, axis: int, shape: Value) -> Value:
+    """Where each element of a tensor of this shape lies along an axis that it has in common with
+    `data`; the result has an axis of size 1 more.
+    """
+    rank = int(shape.shape[0])
+    places = ctx.range(0, ctx.size(data, axis), dtype="int32")
+    column = ctx.expand_dims(places, [other for other in range(rank) if other != axis])
+    whole = ctx.broadcast(column if rank > 1 else places, shape)
+    return ctx.expand_dims(whole, [rank])
+
+
+@ONNX_OPS("ScatterElements")
+def scatter_elements(
+    ctx: Context,
+    data: Value,
+    indices: Value,
+    updates: Value,
+    *,
+    axis: int = 0,
+    reduction: str = "none",
+) -> Value:
+    """`data` with elements changed by `updates`; `indices`, of their shape, is where along
+    `axis`.
+
+    Where the updates are fewer than the data along another axis, which MIL does not take, each
+    update has the indices of all axes.
+    """
+    place = ctx.axis(axis, data.rank)
+    index = ctx.wrap_indices(indices, ctx.size(data, place))
+    mode = scatter_mode(ctx, reduction)
+    others = [other for other in range(data.rank) if other != place]
+    if all(data.shape[other] == indices.shape[other] for other in others):
+        found = ctx.emit(
+            "scatter_along_axis",
+            data=data,
+            indices=index,
+            updates=updates,
+            axis=place,
+            mode=mode,
+            dtype=data.dtype,
+        )
+        return narrowed(ctx, found, data.dtype)
+    shape = ctx.shape(indices)
+    last = [index.rank]
+    columns = [
+        ctx.expand_dims(ctx.cast(index, "int32"), last)
+        if other == place
+        else place_along(ctx, indices, other, shape)
+        for other in range(data.rank)
+    ]
+    return placed(ctx, data, ctx.concat(columns, index.rank), updates, mode)
+
+
+@ONNX_OPS("Scatter")
+def scatter(ctx: Context, data: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
+    return scatter_elements(ctx, data, indices, updates, axis=axis)
+
+
+@ONNX_OPS("ScatterND")
+def scatter_nd(
+    ctx: Context, data: Value, indices: Value, updates: Value, *, reduction: str = "none"
+) -> Value:
+    """`data` with slices changed by `updates`; the last axis of `indices` says which."""
+    depth = depth_of(ctx, indices)
+    index = ctx.wrap_indices(indices, sizes_of(ctx, data, 0, depth))
+    return placed(ctx, data, index, updates, scatter_mode(ctx, reduction))
+
+
+def scatter_mode(ctx: Context, reduction: str) -> str:
+    """MIL's mode for a reduction."""
+    if reduction not in MODES:
+        raise ctx.unsupported(f'reduction "{reduction}" is none of {", ".join(MODES)}')
+    return MODES[reduction]
+
+
+def placed(ctx: Context, data: Value, index: Value, updates: Value, mode: str) -> Value:
+    """Data with updates of whole slices."""
+    found = ctx.emit(
+        "scatter_nd", data=data, indices=index, updates=updates, mode=mode, dtype=data.dtype
+    )
+    return narrowed(ctx, found, data.dtype)
+
+
+def narrowed(ctx: Context, found: Value, dtype: str) -> Value:
+    """Sums and products wrapped as those in a narrow integer dtype are."""
+    return ctx.wrapped(found.with_dtype("int32"), dtype) if dtype in NARROW else found
+
+
+@ONNX_OPS("TensorScatter")
+def tensor_scatter(
+    ctx: Context,
+    past_cache: Value,
+    update: Value,
+    write_indices: Value | None = None,
+    *,
+    axis: int = -2,
+    mode: str = "linear",
+) -> Value:
+    """A cache with `update` written along `axis` from an index on, one for each batch; a circular
+    one goes on at its beginning.
+    """
+    if mode not in ("linear", "circular"):
+        raise ctx.unsupported(f'mode "{mode}" is none of linear and circular')
+    place = ctx.axis(axis, past_cache.rank)
+    steps = ctx.range(0, ctx.size(update, place), dtype="int32")
+    others = [other for other in range(update.rank) if other != place]
+    index = ctx.expand_dims(steps, others) if others else steps
+    if write_indices is not None:
+        first = ctx.cast(write_indices, "int32")
+        index = ctx.add(index, ctx.expand_dims(first, list(range(1, update.rank))))
+    if mode == "circular":
+        index = ctx.mod(index, ctx.size(past_cache, place).with_dtype("int32"))
+    whole = ctx.broadcast(index, ctx.shape(update))
+    return scatter_elements(ctx, past_cache, whole, update, axis=place)
+
+
+# by value ------------------------------------------------------------------------------------
+
+
+@ONNX_OPS("NonZero")
+def non_zero(ctx: Context, X: Value) -> Value:
+    """The indices of the elements that are not 0, one column each."""
+    if not X.rank:
+        raise ctx.unsupported("a scalar has no axes to give indices along")
+    rows: Value = ctx.emit("non_zero", x=X, dtype="int64")
+    return ctx.transpose(rows, [1, 0])
+
+
+@ONNX_OPS("Compress")
+def compress(ctx: Context, input: Value, condition: Value, *, axis: int | None = None) -> Value:
+    """The slices along an axis, by default the elements, whose condition holds."""
+    data = ctx.reshape(input, [-1]) if axis is None else input
+    return gather(ctx, data, places_of(ctx, condition), axis=axis or 0)
+
+
+def places_of(ctx: Context, condition: Value) -> Value:
+    """The indices where a vector of conditions holds, int32."""
+    if condition.array is not None:
+        return ctx.value(np.flatnonzero(condition.array), "int32")
+    rows: Value = ctx.emit("non_zero", x=condition, dtype="int32")
+    return ctx.squeeze(rows, [1])
+
+
+@ONNX_OPS("OneHot")
+def one_hot(ctx: Context, indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
+    """The second of `values` where a new axis has the index's position, the first elsewhere."""
+    count = ctx.element(depth, 0) if depth.rank else depth
+    count = ctx.cast(count, "int32")
+    index = ctx.cast(indices, "int32")
+    if not ctx.is_never_negative(index):
+        index = ctx.where(ctx.less(index, 0), ctx.add(index, count), index)
+    place = ctx.axis(axis, indices.rank + 1)
+    if values.array is not None:
+        off, on = (ctx.held_constant(item, values.dtype)[()] for item in values.array)
+        return one_hot_of(ctx, index, count, place, on, off).with_dtype(values.dtype)
+    found = one_hot_of(ctx, index, count, place, np.int32(1), np.int32(0))
+    is_on = ctx.cast(found, "bool")
+    return ctx.where(is_on, ctx.element(values, 1), ctx.element(values, 0))
+
+
+def one_hot_of(
+    ctx: Context, index: Value, count: Value, axis: int, on: Scalar, off: Scalar
+) -> Value:
+    """MIL's operation, with the number of positions in the shape of its result."""
+    known = count.array
+    found: Value = ctx.emit(
+        "one_hot",
+        indices=index,
+        one_hot_vector_size=count if known is None else np.int32(known),
+        axis=axis,
+        on_value=on,
+        off_value=off,
+    )
+    if known is None and count.sizes is not None:
+        sizes = list(found.shape)
+        sizes[axis] = count.sizes.reshape(-1)[0]
+        set_shape(found, sizes)
+    return found
+
+
+@ONNX_OPS("TopK", since=10)
+def top_k(
+    ctx: Context, X: Value, K: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1
+) -> tuple[Value, Value]:
+    """The K largest or smallest elements along an axis, in order, and their indices."""
+    place = ctx.axis(axis, X.rank)
+    count = ctx.element(K, 0) if K.rank else K
+    if count.array is None and ctx.target < 17:
+        order = sorting(ctx, X, place, ascending=not largest)
+        index = ctx.slice_axis(order, place, 0, count)
+        values = ctx.emit("gather_along_axis", x=X, indices=index, axis=place, dtype=X.dtype)
+        return values, index.with_dtype("int64")
+    values, index = ctx.emit(
+        "topk",
+        x=X,
+        k=count if count.array is None else int(count.array),
+        axis=place,
+        ascending=not largest,
+    )
+    return values.with_dtype(X.dtype), index.with_dtype("int64")
+
+
+@ONNX_OPS("TopK")
+def top_k_by_attribute(ctx: Context, X: Value, *, axis: int = -1, k: int) -> tuple[Value, Value]:
+    return top_k(ctx, X, ctx.value(np.int64(k)), axis=axis)
+
+
+def sorting(ctx: Context, x: Value, axis: int, *, ascending: bool) -> Value:
+    """The indices that sort along an axis, int32."""
+    result: Value = ctx.emit("argsort", x=x, axis=axis, ascending=ascending, dtype="int32")
+    return result
+
+
+# Unique --------------------------------------------------------------------------------------
+
+
+@ONNX_OPS("Unique")
+def unique(
+    ctx: Context, X: Value, *, axis: int | None = None, sorted: int = 1
+) -> tuple[Value, Value, Value, Value]:
+    """The different elements (or slices along an axis), where each comes first, which of them
+    each element is, and how often each comes.
+    """
+    if axis is None:
+        data, place = ctx.reshape(X, [-1]), 0
+        keys = data if data.dtype != "bool" else ctx.cast(data, "int32")
+    else:
+        data, place = X, ctx.axis(axis, X.rank)
+        keys = ranks_of_slices(ctx, X, place)
+    first, inverse, counts = groups(ctx, keys)
+    if not sorted:
+        order = sorting(ctx, first, 0, ascending=True)
+        first, counts = pick(ctx, first, order), pick(ctx, counts, order)
+        inverse = pick(ctx, sorting(ctx, order, 0, ascending=True), inverse)
+    values: Value = ctx.emit("gather", x=data, indices=first, axis=place, dtype=X.dtype)
+    first, inverse, counts = (item.with_dtype("int64") for item in (first, inverse, counts))
+    return values, first, inverse, counts
+
+
+def pick(ctx: Context, x: Value, indices: Value) -> Value:
+    """Elements of a vector."""
+    result: Value = ctx.emit("gather", x=x, indices=indices, axis=0, dtype=x.dtype)
+    return result
+
+
+def groups(ctx: Context, keys: Value) -> tuple[Value, Value, Value]:
+    """Of the equal elements of a vector, by ascending value: where each comes first, in which
+    group each element is, and how many there are; all int32.
+    """
+    order = sorting(ctx, keys, 0, ascending=True)
+    ordered = pick(ctx, keys, order)
+    rises = ctx.binary(
+        "not_equal", ctx.slice_axis(ordered, 0, 1), ctx.slice_axis(ordered, 0, 0, -1)
+    )
+    one = ctx.value(np.ones(1, np.int32), "int32")
+    is_new = ctx.concat([one, ctx.cast(rises, "int32")], 0)
+    total: Value = ctx.emit("cumsum", x=is_new, axis=0, dtype="int32")
+    group = ctx.sub(total, 1)
+    starts = places_of(ctx, is_new)
+    size = ctx.size(keys, 0)
+    nothing = ctx.sub(starts, starts)
+    counts = scattered(ctx, nothing, group, ctx.add(ctx.sub(is_new, is_new), 1), "add")
+    first = scattered(ctx, ctx.add(nothing, size.with_dtype("int32")), group, order, "min")
+    inverse = scattered(ctx, ctx.sub(group, group), order, group, "update")
+    return first, inverse, counts
+
+
+def scattered(ctx: Context, data: Value, indices: Value, updates: Value, mode: str) -> Value:
+    """A vector with elements changed."""
+    result: Value = ctx.emit(
+        "scatter", data=data, indices=indices, updates=updates, axis=0, mode=mode, dtype="int32"
+    )
+    return result
+
+
+def ranks_of_slices(ctx: Context, x: Value, axis: int) -> Value:
+    """For each slice along an axis, how many slices come before it in lexicographic order."""
+    front = [axis, *(other for other in range(x.rank) if other != axis)]
+    held = ctx.cast(x, "int32") if x.dtype == "bool" else x
+    rows = ctx.reshape(ctx.transpose(held, front), [ctx.size(x, axis), -1])
+    one, other = ctx.expand_dims(rows, [0]), ctx.expand_dims(rows, [1])
+    is_less = ctx.cast(ctx.less(one, other), "int32")
+    is_more = ctx.cast(ctx.less(other, one), "int32")
+    differs = ctx.maximum(is_less, is_more)
+    place: Value = ctx.emit("reduce_argmax", x=differs, axis=2, keep_dims=True, dtype="int32")
+    decides: Value = ctx.emit("gather_along_axis", x=is_less, indices=place, axis=2, dtype="int32")
+    result: Value = ctx.emit("reduce_sum", x=decides, axes=[1, 2], keep_dims=False, dtype="int32")
+    return result
