@@ -593,10 +593,10 @@ def held_array(array: np.ndarray) -> np.ndarray:
     """An array in a dtype that MIL has: int64 becomes int32, float64 and float16 float32."""
     kind = array.dtype.kind
     if kind in "iu":
-        return array.astype(np.int32)
+        return array.astype(np.int32, copy=False)
     if kind == "b":
         return array
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)
 
 
 def set_shape(value: Value, sizes: Sequence[Size]) -> None:

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import importlib
-
-FAMILIES = (
-    "activation",
-    "attention",
-    "contrib",
-    "contrib_attention",
-    "control_flow",
-    "elementwise",
-    "indexing",
-    "reduction",
-    "shape",
-    "slicing",
-)
+import pkgutil
 
 
 def load() -> None:
     """Imports every family, which registers its operators."""
-    for name in FAMILIES:
-        importlib.import_module(f"metal4conv.frontends.onnx.operators.{name}")
+    for module in sorted(item.name for item in pkgutil.iter_modules(__path__)):
+        importlib.import_module(f"{__name__}.{module}")
