@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,10 @@ from metal4conv.report import Finding
 
 HELD = {"int64": "int32", "uint64": "int32", "uint32": "int32", "float64": "float32"}
 """What becomes of the wide dtypes inside a program."""
+
+
+LARGE = 1 << 28
+"""Bytes of weights that are worth a pass of the garbage collector."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,9 @@ class OnnxSource:
                 request,
                 work_folder,
             )
+        del program, walker
+        if self.weight_bytes > LARGE:
+            gc.collect()  # a program is full of cycles, which would hold its weights for long
         return replace(lowered, findings=(*lowered.findings, *self.constant_findings()))
 
     def lower_program(self, toolkit: Any, request: LoweringRequest) -> tuple[Any, Walker]:
@@ -146,6 +154,12 @@ class OnnxSource:
         if value is LOST or not isinstance(value, Value):
             raise UnsupportedModel("an output of the model is no tensor")
         return context.var(value)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The bytes of all initializers."""
+        arrays = [value.known for value in self.model.initializers.values()]
+        return sum(array.nbytes for array in arrays if array is not None)
 
     def describe(self) -> dict[str, object]:
         """Operators by type, parameters, and what cannot be converted."""
