@@ -12,7 +12,7 @@ import importlib
 import time
 from pathlib import Path
 
-NAMES = ("upscaler", "ambient_occlusion", "neural_material", "animation_blend")
+NAMES = ("upscaler", "ambient_occlusion", "neural_material", "animation_blend", "denoiser")
 
 
 def main() -> None:
