@@ -62,7 +62,10 @@ def gather_nd(ctx: Context, data: Value, indices: Value, *, batch_dims: int = 0)
     index = ctx.wrap_indices(indices, sizes_of(ctx, data, batch_dims, batch_dims + depth))
     if batch_dims and ctx.target < 16:
         shape = ctx.vector([ctx.size(indices, axis) for axis in range(indices.rank - 1)])
-        rows = [place_along(ctx, data, axis, shape) for axis in range(batch_dims)]
+        last = [int(shape.shape[0])]
+        rows = [
+            ctx.expand_dims(place_along(ctx, data, axis, shape), last) for axis in range(batch_dims)
+        ]
         index = ctx.concat([*rows, index], index.rank - 1)
         batch_dims = 0
     return ctx.emit(  # type: ignore[no-any-return]  # one output
@@ -87,14 +90,11 @@ def sizes_of(ctx: Context, data: Value, first: int, last: int) -> Value:
 
 
 def place_along(ctx: Context, data: Value, axis: int, shape: Value) -> Value:
-    """Where each element of a tensor of this shape lies along an axis that it has in common with
-    `data`; the result has an axis of size 1 more.
-    """
+    """Where each element of a tensor of this shape lies along an axis that `data` has too."""
     rank = int(shape.shape[0])
     places = ctx.range(0, ctx.size(data, axis), dtype="int32")
     column = ctx.expand_dims(places, [other for other in range(rank) if other != axis])
-    whole = ctx.broadcast(column if rank > 1 else places, shape)
-    return ctx.expand_dims(whole, [rank])
+    return ctx.broadcast(column if rank > 1 else places, shape)
 
 
 @ONNX_OPS("ScatterElements")
@@ -129,14 +129,12 @@ def scatter_elements(
         )
         return narrowed(ctx, found, data.dtype)
     shape = ctx.shape(indices)
-    last = [index.rank]
     columns = [
-        ctx.expand_dims(ctx.cast(index, "int32"), last)
-        if other == place
-        else place_along(ctx, indices, other, shape)
+        ctx.cast(index, "int32") if other == place else place_along(ctx, indices, other, shape)
         for other in range(data.rank)
     ]
-    return placed(ctx, data, ctx.concat(columns, index.rank), updates, mode)
+    rows = ctx.concat([ctx.reshape(column, [-1, 1]) for column in columns], 1)
+    return placed(ctx, data, rows, ctx.reshape(updates, [-1]), mode)
 
 
 @ONNX_OPS("Scatter")
@@ -273,18 +271,12 @@ def top_k(
     """The K largest or smallest elements along an axis, in order, and their indices."""
     place = ctx.axis(axis, X.rank)
     count = ctx.element(K, 0) if K.rank else K
-    if count.array is None and ctx.target < 17:
+    if count.array is None:
         order = sorting(ctx, X, place, ascending=not largest)
         index = ctx.slice_axis(order, place, 0, count)
         values = ctx.emit("gather_along_axis", x=X, indices=index, axis=place, dtype=X.dtype)
         return values, index.with_dtype("int64")
-    values, index = ctx.emit(
-        "topk",
-        x=X,
-        k=count if count.array is None else int(count.array),
-        axis=place,
-        ascending=not largest,
-    )
+    values, index = ctx.emit("topk", x=X, k=int(count.array), axis=place, ascending=not largest)
     return values.with_dtype(X.dtype), index.with_dtype("int64")
 
 
@@ -297,6 +289,13 @@ def sorting(ctx: Context, x: Value, axis: int, *, ascending: bool) -> Value:
     """The indices that sort along an axis, int32."""
     result: Value = ctx.emit("argsort", x=x, axis=axis, ascending=ascending, dtype="int32")
     return result
+
+
+def axes_that_stay(ctx: Context, is_chosen: Value, count: int) -> Value:
+    """The first axes, as many, that are not among those chosen by a 1 for each axis."""
+    rank = int(is_chosen.shape[0])
+    key = ctx.add(ctx.mul(is_chosen, rank), ctx.value(np.arange(rank)))
+    return ctx.slice_axis(sorting(ctx, key, 0, ascending=True), 0, 0, count)
 
 
 # Unique --------------------------------------------------------------------------------------
@@ -337,19 +336,20 @@ def groups(ctx: Context, keys: Value) -> tuple[Value, Value, Value]:
     """
     order = sorting(ctx, keys, 0, ascending=True)
     ordered = pick(ctx, keys, order)
-    rises = ctx.binary(
-        "not_equal", ctx.slice_axis(ordered, 0, 1), ctx.slice_axis(ordered, 0, 0, -1)
-    )
-    one = ctx.value(np.ones(1, np.int32), "int32")
-    is_new = ctx.concat([one, ctx.cast(rises, "int32")], 0)
+    place = ctx.range(0, ctx.size(keys, 0), dtype="int32")
+    before = pick(ctx, ordered, ctx.maximum(ctx.sub(place, 1), 0))
+    differs = ctx.binary("not_equal", ordered, before)
+    is_new = ctx.cast(ctx.binary("logical_or", differs, ctx.equal(place, 0)), "int32")
     total: Value = ctx.emit("cumsum", x=is_new, axis=0, dtype="int32")
     group = ctx.sub(total, 1)
     starts = places_of(ctx, is_new)
-    size = ctx.size(keys, 0)
-    nothing = ctx.sub(starts, starts)
-    counts = scattered(ctx, nothing, group, ctx.add(ctx.sub(is_new, is_new), 1), "add")
-    first = scattered(ctx, ctx.add(nothing, size.with_dtype("int32")), group, order, "min")
-    inverse = scattered(ctx, ctx.sub(group, group), order, group, "update")
+    none = ctx.filled(ctx.shape(starts), 0, "int32")
+    ones = ctx.filled(ctx.shape(keys), 1, "int32")
+    zeros = ctx.filled(ctx.shape(keys), 0, "int32")
+    behind = ctx.add(none, ctx.size(keys, 0).with_dtype("int32"))
+    first = scattered(ctx, behind, group, order, "min")
+    inverse = scattered(ctx, zeros, order, group, "update")
+    counts = scattered(ctx, none, group, ones, "add")
     return first, inverse, counts
 
 

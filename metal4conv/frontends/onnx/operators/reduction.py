@@ -9,7 +9,8 @@ import numpy as np
 
 from metal4conv.frontends.onnx.context import Context, Number
 from metal4conv.frontends.onnx.operators.elementwise import logarithm
-from metal4conv.frontends.onnx.operators.indexing import sorting
+from metal4conv.frontends.onnx.operators.indexing import axes_that_stay
+from metal4conv.frontends.onnx.operators.shape import size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import MIL_DTYPE, NARROW, Value, is_static
@@ -170,19 +171,17 @@ def reduced_by_computed(
             "set keepdims, or make the axes constant",
         )
     zeros = ctx.value(np.zeros(rank, np.int64))
-    ones = ctx.add(ctx.sub(axes, axes), 1)
-    is_reduced = spread(ctx, axes, ones, zeros)
+    is_reduced = spread(ctx, axes, ctx.filled(ctx.shape(axes), 1, "int64"), zeros)
     sizes = ctx.where(ctx.equal(is_reduced, 1), ctx.value(np.ones(rank, np.int64)), ctx.shape(data))
+    shape = sizes
+    if not keep:
+        stay = axes_that_stay(ctx, is_reduced, rank - int(axes.shape[0]))
+        shape = ctx.emit("gather", x=sizes, indices=stay, axis=0, dtype="int64")
+    if is_static(data.shape) and 0 in data.shape:
+        return ctx.filled(shape, limited(reduction.empty, data.dtype), data.dtype)
     place = places_in_result(ctx, data, is_reduced, sizes)
     x = ctx.cast(data, "int32") if data.dtype == "bool" else data
     flat = scatter_reduced(ctx, ctx.reshape(x, [-1]), reduction, place, sizes)
-    shape = sizes
-    if not keep:
-        # the axes that stay come first: 0, 1, … before the others
-        key = ctx.add(ctx.mul(is_reduced, rank), ctx.value(np.arange(rank)))
-        order = sorting(ctx, key, 0, ascending=True)
-        stay = ctx.slice_axis(order, 0, 0, rank - int(axes.shape[0]))
-        shape = ctx.emit("gather", x=sizes, indices=stay, axis=0, dtype="int64")
     return as_before(ctx, ctx.reshape(flat, shape).with_dtype(x.dtype), data.dtype)
 
 
@@ -326,15 +325,13 @@ def products(ctx: Context, x: Value, axis: int, exclusive: bool, reverse: bool) 
 
     x = [a, b, c]   →   [[a, 1, 1], [a, b, 1], [a, b, c]]   →   [a, a*b, a*b*c]
     """
-    size = ctx.size(x, axis)
-    column = ctx.range(0, size, dtype="int32")
+    sizes: list[int | Value] = [ctx.size(x, place) for place in range(x.rank)]
+    behind = size_of_axes(ctx, x, range(axis + 1, x.rank))
+    column = ctx.range(0, sizes[axis], dtype="int32")
     row = ctx.expand_dims(column, [1])
     earlier, later = (row, column) if reverse else (column, row)
-    operation = "less" if exclusive else "less_equal"
-    is_in = ctx.binary(operation, earlier, later)
-    behind = x.rank - axis - 1
-    if behind:
-        is_in = ctx.expand_dims(is_in, list(range(2, 2 + behind)))
-    rows = ctx.where(is_in, ctx.expand_dims(x, [axis]), ctx.value(1, x.dtype))
-    result: Value = ctx.emit("reduce_prod", x=rows, axes=[axis + 1], keep_dims=False, dtype=x.dtype)
-    return result
+    is_in = ctx.binary("less" if exclusive else "less_equal", earlier, later)
+    lines = ctx.reshape(x, [-1, 1, sizes[axis], behind])
+    rows = ctx.where(ctx.expand_dims(is_in, [2]), lines, ctx.value(1, x.dtype))
+    result: Value = ctx.emit("reduce_prod", x=rows, axes=[2], keep_dims=False, dtype=x.dtype)
+    return ctx.reshape(result, sizes)

@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from metal4conv.frontends.onnx.context import Context, set_shape
+from metal4conv.frontends.onnx.operators.indexing import axes_that_stay
+from metal4conv.frontends.onnx.operators.slicing import spread
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.tensors import Tensor, type_name
 from metal4conv.frontends.onnx.value import Value, is_static
@@ -78,9 +80,11 @@ def size_of_axes(ctx: Context, x: Value, axes: range) -> Value:
 @ONNX_OPS("Squeeze", since=13)
 def squeeze(ctx: Context, data: Value, axes: Value | None = None) -> Value:
     """The tensor without axes of size 1, by default without all of them."""
-    if axes is not None:
-        return without_axes(ctx, data, ctx.ints(axes, "axes"))
-    return without_all_ones(ctx, data)
+    if axes is None:
+        return without_all_ones(ctx, data)
+    if axes.array is None and axes.shape != (0,):
+        return without_computed_axes(ctx, data, axes)
+    return without_axes(ctx, data, ctx.ints(axes, "axes") if axes.is_constant else [])
 
 
 @ONNX_OPS("Squeeze", since=1)
@@ -100,6 +104,25 @@ def without_axes(ctx: Context, data: Value, axes: list[int]) -> Value:
     return result
 
 
+def without_computed_axes(ctx: Context, data: Value, axes: Value) -> Value:
+    """The tensor without axes that the model computes; how many there are is known."""
+    count = data.rank - number_of(ctx, axes)
+    if not count:
+        return ctx.squeeze(data, list(range(data.rank)))
+    ones = ctx.filled(axes.shape, 1, "int64")
+    is_gone = spread(ctx, axes, ones, ctx.value(np.zeros(data.rank, np.int64)))
+    stay = axes_that_stay(ctx, is_gone, count)
+    shape = ctx.emit("gather", x=ctx.shape(data), indices=stay, axis=0, dtype="int64")
+    return ctx.reshape(data, shape)
+
+
+def number_of(ctx: Context, axes: Value) -> int:
+    """How many axes there are."""
+    if not is_static(axes.shape):
+        raise ctx.unsupported("the number of axes is not known, and so the result's rank")
+    return int(axes.shape[0])
+
+
 def without_all_ones(ctx: Context, data: Value) -> Value:
     """The tensor without all axes of size 1."""
     if not is_static(data.shape):
@@ -113,7 +136,9 @@ def without_all_ones(ctx: Context, data: Value) -> Value:
 @ONNX_OPS("Unsqueeze", since=13)
 def unsqueeze(ctx: Context, data: Value, axes: Value) -> Value:
     """The tensor with axes of size 1 at `axes`, counted in the result."""
-    return with_axes(ctx, data, ctx.ints(axes, "axes"))
+    if axes.array is None and axes.shape != (0,):
+        return with_computed_axes(ctx, data, axes)
+    return with_axes(ctx, data, ctx.ints(axes, "axes") if axes.is_constant else [])
 
 
 @ONNX_OPS("Unsqueeze", since=1)
@@ -128,6 +153,23 @@ def with_axes(ctx: Context, data: Value, axes: list[int]) -> Value:
     if len(chosen) != len(axes):
         raise ctx.unsupported(f"axes {list(axes)} name one of {rank} axes twice")
     return ctx.expand_dims(data, chosen) if chosen else data
+
+
+def with_computed_axes(ctx: Context, data: Value, axes: Value) -> Value:
+    """The tensor with new axes that the model computes; how many there are is known.
+
+    sizes [2, 3], axes [1]  →  new [0, 1, 0], each one's own size [2, 2, 3]  →  [2, 1, 3]
+    """
+    rank = data.rank + number_of(ctx, axes)
+    if not data.rank:
+        return ctx.reshape(data, [1] * rank)
+    ones = ctx.filled(axes.shape, 1, "int64")
+    is_new = spread(ctx, axes, ones, ctx.value(np.zeros(rank, np.int64)))
+    number: Value = ctx.emit("cumsum", x=ctx.sub(1, is_new), axis=0, dtype="int64")
+    place = ctx.maximum(ctx.sub(number, 1), 0)
+    sizes = ctx.emit("gather", x=ctx.shape(data), indices=place, axis=0, dtype="int64")
+    ones = ctx.value(np.ones(rank, np.int64))
+    return ctx.reshape(data, ctx.where(ctx.equal(is_new, 1), ones, sizes))
 
 
 # order and repetition ------------------------------------------------------------------------
@@ -202,13 +244,17 @@ def depth_to_space(ctx: Context, input: Value, *, blocksize: int, mode: str = "D
     if input.is_float:
         return ctx.unary("pixel_shuffle", input, upscale_factor=blocksize)
     n, c, h, w = (ctx.size(input, axis) for axis in range(4))
-    channels = ctx.floor_div(c, blocksize * blocksize)
-    place: list[int | Value] = [blocksize, blocksize]
-    split = [*place, channels] if mode == "DCR" else [channels, *place]
-    blocks = ctx.reshape(input, [n, *split, h, w])
-    order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
-    pixels = ctx.transpose(blocks, order)
-    return ctx.reshape(pixels, [n, channels, ctx.mul(h, blocksize), ctx.mul(w, blocksize)])
+    channels, size = ctx.floor_div(c, blocksize * blocksize), blocksize
+    # one direction after the other: MIL has five axes, six would be needed at once
+    outer = ctx.mul(n, size) if mode == "DCR" else ctx.mul(ctx.mul(n, channels), size)
+    rest = [channels] if mode == "DCR" else [1]
+    wide = ctx.transpose(ctx.reshape(input, [outer, size, *rest, h, w]), [0, 2, 3, 4, 1])
+    width, height = ctx.mul(w, size), ctx.mul(h, size)
+    if mode == "DCR":
+        tall = ctx.transpose(ctx.reshape(wide, [n, size, channels, h, width]), [0, 2, 3, 1, 4])
+    else:
+        tall = ctx.transpose(ctx.reshape(wide, [n, channels, size, h, width]), [0, 1, 3, 2, 4])
+    return ctx.reshape(tall, [n, channels, height, width])
 
 
 @ONNX_OPS("SpaceToDepth")
@@ -221,11 +267,17 @@ def space_to_depth(ctx: Context, input: Value, *, blocksize: int, mode: str = "D
     if input.is_float and ctx.target >= 16:
         return ctx.unary("pixel_unshuffle", input, downscale_factor=np.uint32(blocksize))
     n, c, h, w = (ctx.size(input, axis) for axis in range(4))
-    rows, columns = ctx.floor_div(h, blocksize), ctx.floor_div(w, blocksize)
-    blocks = ctx.reshape(input, [n, c, rows, blocksize, columns, blocksize])
-    order = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
-    moved = ctx.transpose(blocks, order)
-    return ctx.reshape(moved, [n, ctx.mul(c, blocksize * blocksize), rows, columns])
+    rows, columns, size = ctx.floor_div(h, blocksize), ctx.floor_div(w, blocksize), blocksize
+    flat = ctx.reshape(input, [n, c, rows, size, w])
+    if mode == "DCR":
+        low = ctx.transpose(flat, [0, 3, 1, 2, 4])
+        split = ctx.reshape(low, [ctx.mul(n, size), c, rows, columns, size])
+        narrow = ctx.transpose(split, [0, 4, 1, 2, 3])
+    else:
+        low = ctx.transpose(flat, [0, 1, 3, 2, 4])
+        split = ctx.reshape(low, [n, ctx.mul(c, size), rows, columns, size])
+        narrow = ctx.transpose(split, [0, 1, 4, 2, 3])
+    return ctx.reshape(narrow, [n, ctx.mul(c, size * size), rows, columns])
 
 
 # tensors of a shape --------------------------------------------------------------------------
@@ -278,6 +330,8 @@ def triangle(ctx: Context, input: Value, k: Value | None = None, *, upper: int =
     if known is not None and (known <= 0 if upper else known >= 0):
         lower, higher = (-known, -1) if upper else (-1, known)
         return ctx.unary("band_part", input, lower=lower, upper=higher)
+    if is_static(input.shape) and 0 in input.shape:
+        return input
     distance = diagonals(ctx, input)
     if upper:
         inside = inside_of(ctx, "greater_equal", distance, above)
