@@ -88,7 +88,7 @@ def test_fused_conv(activation: str, parameters: list[float], tmp_path: Path) ->
         {"W": draw(4, 3, 3, 3, seed=1), "B": draw(4, seed=2)},
         pads=[1, 1, 1, 1],
         activation=activation,
-        activation_params=parameters,
+        **({"activation_params": parameters} if parameters else {}),
     )
     cases = [{"X": draw(1, 3, h, w)} for h, w in ((1, 1), (6, 5))]
     check(made, tmp_path, *cases, dims=["h=1..8@4", "w=1..8@4"])

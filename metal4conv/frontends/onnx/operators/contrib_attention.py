@@ -167,9 +167,7 @@ def padding_mask(
     if padding is None:
         return Mask(causal, bias)
     added = hidden_by(ctx, shown_keys(ctx, query, key, padding, past), hides)
-    if causal is not None:
-        added = ctx.add(added, hidden_by(ctx, causal, hides))
-    return Mask(added=added if bias is None else ctx.add(added, bias))
+    return Mask(causal, added if bias is None else ctx.add(added, bias))
 
 
 def hidden_by(ctx: Context, shown: Value, amount: float) -> Value:
