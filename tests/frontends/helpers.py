@@ -54,9 +54,11 @@ def draw(opened: ModelSource, chosen: Mapping[str, int] | None = None) -> dict[s
     return drawn
 
 
-def packaged(opened: ModelSource, folder: Path, precision: str = "float32") -> tuple[Path, Lowered]:
+def packaged(
+    opened: ModelSource, folder: Path, precision: str = "float32", target: str = "iOS18"
+) -> tuple[Path, Lowered]:
     """A package of the source in `folder`, and what it was written from."""
-    lowered = opened.lower(LoweringRequest(precision=precision), folder)
+    lowered = opened.lower(LoweringRequest(target=target, precision=precision), folder)
     model = new_model()
     model.ParseFromString(lowered.spec)
     write_package(folder / "net.mlpackage", model, lowered.weights_folder)

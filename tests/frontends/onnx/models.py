@@ -100,10 +100,11 @@ def check(
     dims: Sequence[str] = (),
     precision: str = "float32",
     tolerance: float = 1e-5,
+    target: str = "iOS18",
 ) -> Path:
     """One package gives what the reference gives, for each case of inputs; its path."""
     source = opened(made, folder, dims=dims)
-    package, _ = packaged(source, folder / "package", precision)
+    package, _ = packaged(source, folder / "package", precision, target)
     executor = load(package)
     for feeds in cases:
         held = {
