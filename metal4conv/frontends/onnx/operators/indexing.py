@@ -6,11 +6,13 @@ wrapped first, unless they cannot be negative.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from metal4conv.frontends.onnx.context import Context, set_shape
 from metal4conv.frontends.onnx.table import ONNX_OPS
-from metal4conv.frontends.onnx.value import NARROW, Value, is_static
+from metal4conv.frontends.onnx.value import NARROW, Size, Value, is_static
 
 Scalar = np.generic | np.ndarray
 """A number in a dtype of MIL; numpy's types have an element of an array as either."""
@@ -111,13 +113,14 @@ def scatter_elements(
     `axis`.
 
     Where the updates are fewer than the data along another axis, which MIL does not take, each
-    update has the indices of all axes.
+    update has the indices of all axes. So it is where another size is dynamic: coremltools' passes
+    must find the same symbol for both.
     """
     place = ctx.axis(axis, data.rank)
     index = ctx.wrap_indices(indices, ctx.size(data, place))
     mode = scatter_mode(ctx, reduction)
     others = [other for other in range(data.rank) if other != place]
-    if all(data.shape[other] == indices.shape[other] for other in others):
+    if all(is_static_size(data.shape[other], indices.shape[other]) for other in others):
         found = ctx.emit(
             "scatter_along_axis",
             data=data,
@@ -135,6 +138,11 @@ def scatter_elements(
     ]
     rows = ctx.concat([ctx.reshape(column, [-1, 1]) for column in columns], 1)
     return placed(ctx, data, rows, ctx.reshape(updates, [-1]), mode)
+
+
+def is_static_size(size: Size, other: Size) -> bool:
+    """Whether two sizes are the same number."""
+    return is_static((size, other)) and bool(size == other)
 
 
 @ONNX_OPS("Scatter")
@@ -172,6 +180,18 @@ def narrowed(ctx: Context, found: Value, dtype: str) -> Value:
     return ctx.wrapped(found.with_dtype("int32"), dtype) if dtype in NARROW else found
 
 
+def size_of_axes(ctx: Context, x: Value, axes: range) -> Value:
+    """The number of elements along some axes."""
+    sizes = [x.shape[axis] for axis in axes]
+    result = ctx.value(np.int64(math.prod(size for size in sizes if is_static((size,)))))
+    for axis in axes:
+        if not is_static((x.shape[axis],)):
+            dynamic = ctx.size(x, axis)
+            is_one = result.array is not None and result.array == 1
+            result = dynamic if is_one else ctx.mul(result, dynamic)
+    return result
+
+
 @ONNX_OPS("TensorScatter")
 def tensor_scatter(
     ctx: Context,
@@ -188,16 +208,31 @@ def tensor_scatter(
     if mode not in ("linear", "circular"):
         raise ctx.unsupported(f'mode "{mode}" is none of linear and circular')
     place = ctx.axis(axis, past_cache.rank)
-    steps = ctx.range(0, ctx.size(update, place), dtype="int32")
-    others = [other for other in range(update.rank) if other != place]
-    index = ctx.expand_dims(steps, others) if others else steps
+    if not place:
+        raise ctx.unsupported("axis 0 is the batch's, along which nothing can be written")
+    length, count = ctx.size(past_cache, place), ctx.size(update, place)
+    rows = size_of_axes(ctx, update, range(1, place))
+    steps = ctx.range(0, count)
     if write_indices is not None:
-        first = ctx.cast(write_indices, "int32")
-        index = ctx.add(index, ctx.expand_dims(first, list(range(1, update.rank))))
+        first = ctx.expand_dims(ctx.cast(write_indices, "int64"), [1, 2])
+        steps = ctx.add(first, steps)
     if mode == "circular":
-        index = ctx.mod(index, ctx.size(past_cache, place).with_dtype("int32"))
-    whole = ctx.broadcast(index, ctx.shape(update))
-    return scatter_elements(ctx, past_cache, whole, update, axis=place)
+        steps = ctx.mod(steps, length)
+    # the place of each row in a cache without the axes before
+    batches = ctx.mul(ctx.range(0, ctx.size(update, 0)), rows)
+    number = ctx.add(ctx.expand_dims(batches, [1]), ctx.range(0, rows))
+    index = ctx.add(ctx.expand_dims(ctx.mul(number, length), [2]), steps)
+    behind = size_of_axes(ctx, update, range(place + 1, update.rank))
+    found = ctx.emit(
+        "scatter",
+        data=ctx.reshape(past_cache, [-1, behind]),
+        indices=ctx.reshape(index, [-1]),
+        updates=ctx.reshape(update, [-1, behind]),
+        axis=0,
+        mode="update",
+        dtype=past_cache.dtype,
+    )
+    return ctx.reshape(found, [ctx.size(past_cache, axis) for axis in range(past_cache.rank)])
 
 
 # by value ------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ import numpy as np
 
 from metal4conv.frontends.onnx.context import Context, Number
 from metal4conv.frontends.onnx.operators.elementwise import logarithm
-from metal4conv.frontends.onnx.operators.indexing import axes_that_stay
-from metal4conv.frontends.onnx.operators.shape import size_of_axes
+from metal4conv.frontends.onnx.operators.indexing import axes_that_stay, size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import MIL_DTYPE, NARROW, Value, is_static

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from metal4conv.frontends.onnx.context import Context, set_shape
-from metal4conv.frontends.onnx.operators.indexing import axes_that_stay
+from metal4conv.frontends.onnx.operators.indexing import axes_that_stay, size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.tensors import Tensor, type_name
@@ -66,15 +66,6 @@ def flatten(ctx: Context, input: Value, *, axis: int = 1) -> Value:
     if rows == -1 and columns == -1:
         columns = size_of_axes(ctx, input, range(place, input.rank))
     return ctx.reshape(input, [rows, columns])
-
-
-def size_of_axes(ctx: Context, x: Value, axes: range) -> Value:
-    """The number of elements along some axes."""
-    result = ctx.value(np.int64(math.prod(n for n in x.shape[axes.start :] if is_static((n,)))))
-    for axis in axes:
-        if not is_static((x.shape[axis],)):
-            result = ctx.mul(result, ctx.size(x, axis))
-    return result
 
 
 @ONNX_OPS("Squeeze", since=13)
