@@ -79,6 +79,36 @@ GAPS: tuple[Gap, ...] = (
         "Compares the words of Core ML's error; the size is refused here, too, in other words.",
     ),
     Gap(
+        "*test_tf2_conversion_api.py::TestTF2FlexibleInput::test_tf2keras_enumerated_shapes*",
+        "Compares the words of Core ML's error; the shape is refused here, too, in other words.",
+    ),
+    Gap(
+        "*iOS14/test_scatter_gather.py::TestScatter::test_builder_to_backend_programmatic*'fp16'*"
+        "accumulate_mode=div*",
+        "Quotients by products of small random numbers, in a program of float16: some of the "
+        "expectations, worked out in float32, lie beyond float16's largest number, 65504.",
+        always=False,
+    ),
+    Gap(
+        "*tensorflow/test/test_ops.py::TestImageResizing::test_resize_bilinear*'fp32'*"
+        "(1, 10, 20, 1)-target_shape=(25, 30)-align_corners=False-half_pixel_centers=False*",
+        "TensorFlow places the samples in float32 numbers, and its own result is further from the "
+        "exact one than the suite's tolerance.",
+        always=False,
+    ),
+    Gap(
+        "*test_torch_ops.py::TestGather::test_gather_nd_int16_indices*'fp32'*dynamic=True*",
+        "Asks for int16 indices in the converted program also in float32, where coremltools puts "
+        "none; the prediction before that agrees.",
+    ),
+    Gap(
+        "*test_torch_ops.py::TestIndexPut::test_index_put_negative_indices_case_2*'fp16'*rank=2*"
+        "accumulate=False*minimum_deployment_target=8*",
+        "coremltools' conversion casts the index -1 to uint16 before it is wrapped, which makes it "
+        "65535: an index outside the tensor, which is an error here. It goes unnoticed where it is "
+        "ignored, since what would be written is what stands there.",
+    ),
+    Gap(
         "*test_torch_ops.py::TestLSTMWithPackedSequence::test_lstm*",
         "coremltools' conversion fills the initial state with as many rows as the first sequence "
         "is long (10) instead of one a sequence (3): an impossible shape, which is an error here.",

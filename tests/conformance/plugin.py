@@ -11,12 +11,13 @@ does not depend on which others run.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import random
+import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ import numpy as np
 import pytest
 
 from tests.conformance import rounding
+from tests.conformance.keras2 import speak_keras2
 
 SECONDS = 240
 """A test that takes longer has failed."""
 
-DROPPED_LAYERS = ("LocallyConnected1D", "LocallyConnected2D")
-"""Layers of keras 2 that the suite names while its files are read, and that keras 3 dropped."""
+NAME = pytest.StashKey[str]()
+"""Where a test keeps the name that its result is written under."""
 
 reached: list[bool] = []
 """One entry for each prediction of the running test."""
@@ -42,13 +44,26 @@ def hash_of(name: str) -> int:
 
 
 def short_name(nodeid: str) -> str:
-    """A test's name from coremltools' folder on, wherever that is installed.
+    """A test's name that is the same wherever coremltools is installed, and in each process.
 
     >>> short_name("../lib/site-packages/coremltools/converters/mil/test_a.py::TestA::test_b[1]")
     'converters/mil/test_a.py::TestA::test_b[1]'
+    >>> short_name("test_a.py::test_b[op=<function minimum at 0x7f9238a4bc40>]")
+    'test_a.py::test_b[op=<function minimum>]'
     """
     path, separator, rest = nodeid.partition("::")
-    return path.rpartition("coremltools/")[2] + separator + rest
+    return path.rpartition("coremltools/")[2] + separator + re.sub(" at 0x[0-9a-f]+", "", rest)
+
+
+def names_of(items: list[pytest.Item]) -> list[str]:
+    """The short names of all tests; of those that share one, the later ones get a number."""
+    seen: Counter[str] = Counter()
+    names = []
+    for item in items:
+        name = short_name(item.nodeid)
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     coremltools._logger.setLevel("ERROR")
     claim_macos()
-    stand_in_for_layers()
+    if "tensorflow" in sys.modules:
+        speak_keras2()
     metal4conv.enable_predict()
     is_control = os.environ.get("CONFORMANCE_CONTROL") == "zeros"
 
@@ -98,24 +114,6 @@ def claim_macos() -> None:
                     setattr(module, attribute, answer)
 
 
-def stand_in_for_layers() -> None:
-    """Classes for the layers that keras dropped, so that a file of tests that names one is read.
-
-    A test that builds one is skipped, with the reason.
-    """
-    if "tensorflow" not in sys.modules:
-        return
-    # the suite imports it by this name, which gives another module than tensorflow's attribute
-    layers = importlib.import_module("tensorflow.keras.layers")
-    for name in DROPPED_LAYERS:
-        if not hasattr(layers, name):
-            setattr(layers, name, type(name, (), {"__init__": skip_dropped_layer}))
-
-
-def skip_dropped_layer(self: object, *_: object, **__: object) -> None:
-    pytest.skip(f"keras 3 has no layer {type(self).__name__}")
-
-
 def zeros(value: Any) -> Any:  # Any: whatever a prediction holds
     """The control's answer: of the right kind and shape, and wrong."""
     if isinstance(value, np.ndarray):
@@ -130,12 +128,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     log = os.environ.get("CONFORMANCE_LOG")
     known = finished(Path(log)) if log else set()
     kept = []
-    for item in items:
-        name = short_name(item.nodeid)
+    for item, name in zip(items, names_of(items), strict=True):
         number = hash_of(name)
         is_sampled = number % one_in == 0 and (number // one_in) % shards == shard
         if is_sampled and name not in known and not is_foreign(name):
             kept.append(item)
+            item.stash[NAME] = name
     items[:] = kept
 
 
@@ -169,7 +167,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Seeds the generators, sets the clock, and notes which test is running."""
     for notes in (reached, rounding.halves, rounding.excused):
         notes.clear()
-    name = short_name(item.nodeid)
+    name = item.stash[NAME]
     number = hash_of(name) % 2**32
     random.seed(number)
     np.random.seed(number)
@@ -201,7 +199,7 @@ def pytest_runtest_makereport(
     log = os.environ.get("CONFORMANCE_LOG")
     if log and (report.when == "call" or (report.when == "setup" and not report.passed)):
         line = {
-            "test": short_name(item.nodeid),
+            "test": item.stash[NAME],
             "outcome": outcome_of(report),
             "reached": bool(reached),
             "seconds": round(report.duration, 2),

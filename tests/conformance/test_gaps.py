@@ -9,7 +9,7 @@ from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.interpreter import load
 from tests.conformance import rounding
 from tests.conformance.gaps import GAPS
-from tests.conformance.plugin import hash_of
+from tests.conformance.plugin import hash_of, names_of
 from tests.execute.value_inference import assert_close, computed, coremltools_builder, random_array
 
 
@@ -101,12 +101,36 @@ def test_recurrent_sums_carry_the_rounding_of_float16():
     assert (np.abs(exact - unrounded) > 4 * spacing).any()
 
 
+def converted(module, path, given, precision="float32"):
+    """The executor of a network that coremltools converts for iOS 17."""
+    import torch
+
+    from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
+
+    coremltools = coremltools_with("torch")
+    with quiet(), without_bars():
+        model = coremltools.convert(
+            torch.jit.trace(module, tuple(given.values())),
+            inputs=[
+                coremltools.TensorType(name, array.shape, getattr(np, dtype_of(array)))
+                for name, array in given.items()
+            ],
+            compute_precision=getattr(coremltools.precision, precision.upper()),
+            minimum_deployment_target=coremltools.target.iOS17,
+            skip_model_load=True,
+        )
+    model.save(str(path))
+    return load(path)
+
+
+def dtype_of(tensor):
+    return "float32" if tensor.is_floating_point() else "int32"
+
+
 def test_the_initial_state_of_a_packed_sequence(tmp_path):
     """The converted program takes the longest sequence for the number of sequences."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-    from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
 
     class Packed(torch.nn.Module):
         def __init__(self):
@@ -118,19 +142,9 @@ def test_the_initial_state_of_a_packed_sequence(tmp_path):
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]
 
     x, lengths = torch.ones(3, 10, 4), torch.tensor([10, 5, 1], dtype=torch.int32)
-    coremltools = coremltools_with("torch")
-    with quiet(), without_bars():
-        model = coremltools.convert(
-            torch.jit.trace(Packed().eval(), (x, lengths)),
-            inputs=[
-                coremltools.TensorType("x", x.shape),
-                coremltools.TensorType("lengths", lengths.shape, np.int32),
-            ],
-            skip_model_load=True,
-        )
-    model.save(str(tmp_path / "packed.mlpackage"))
-    executor = load(tmp_path / "packed.mlpackage")
-    given = {"x": x.numpy(), "lengths": lengths.numpy()}
+    tensors = {"x": x, "lengths": lengths}
+    executor = converted(Packed().eval(), tmp_path / "packed.mlpackage", tensors)
+    given = {name: item.numpy() for name, item in tensors.items()}
     filled = next(
         array.shape
         for operation, outputs in executor.trace(given)
@@ -142,8 +156,91 @@ def test_the_initial_state_of_a_packed_sequence(tmp_path):
         executor.predict(given)
 
 
+def test_quotients_beyond_float16():
+    """The suite draws numbers between 0 and 1."""
+    data, indices = np.array([0.5], np.float32), np.zeros(2, np.int32)
+    updates = np.array([0.002, 0.003], np.float32)
+    single = computed("scatter", data=data, indices=indices, updates=updates, mode="div")
+    assert single.item() == pytest.approx(0.5 / (0.002 * 0.003), rel=1e-4)
+    assert single.item() > 65504
+    half = [data.astype(np.float16), updates.astype(np.float16)]
+    found = computed("scatter", data=half[0], indices=indices, updates=half[1], mode="div")
+    assert np.isinf(found.item())
+
+
+def test_samples_at_positions_in_float32():
+    """TensorFlow's arithmetic along one row, the exact values, and ours; one is 0, at 18 2/3."""
+    row = np.array([*[0] * 18, 100, -50], np.float32)
+    steps = np.arange(30)
+    place = steps.astype(np.float32) * np.float32(20 / 30)
+    first = np.floor(place).astype(int)
+    beside = np.minimum(first + 1, 19)
+    theirs = row[first] + (row[beside] - row[first]) * (place - first)
+    whole, rest = np.divmod(steps * 20, 30)
+    after = np.minimum(whole + 1, 19)
+    exact = row[whole] + (row[after].astype(np.float64) - row[whole]) * rest / 30
+    allowed = 1e-4 + 1e-5 * np.abs(exact)
+    assert (np.abs(theirs - exact) > allowed).any()
+    found = computed(
+        "resize_bilinear",
+        x=row.reshape(1, 1, 1, 20),
+        target_size_height=1,
+        target_size_width=30,
+        sampling_mode="DEFAULT",
+    )
+    assert (np.abs(found.ravel() - exact) <= allowed / 5).all()
+
+
+def test_indices_that_a_float32_program_leaves_as_they_are(tmp_path):
+    import torch
+
+    class Pick(torch.nn.Module):
+        def forward(self, x, where):
+            return x[torch.arange(1).unsqueeze(1), where]
+
+    x, where = torch.arange(12.0).reshape(1, 4, 3), torch.tensor([[3, 1]], dtype=torch.int32)
+    given = {"x": x, "where": where}
+    executor = converted(Pick(), tmp_path / "pick.mlpackage", given)
+    operations = list(executor.function.block.walk())
+    assert [item.type for item in operations].count("gather_nd") == 1
+    assert not any(item.type == "cast" for item in operations)
+    found = executor.predict({name: item.numpy() for name, item in given.items()})
+    np.testing.assert_array_equal(next(iter(found.values())), x.numpy()[:, [3, 1]])
+
+
+def test_the_negative_index_that_becomes_65535(tmp_path):
+    import torch
+
+    class Put(torch.nn.Module):
+        def forward(self, x, where, values):
+            return x.index_put(tuple(where.t()), values)
+
+    where = torch.tensor([[-2, -1], [-2, 0], [-1, 1]], dtype=torch.int32)
+    given = {"x": torch.ones(3, 4), "where": where, "values": torch.tensor([1.0, 5.0, 8.0])}
+    arrays = {name: item.numpy() for name, item in given.items()}
+    expected = arrays["x"].copy()
+    expected[tuple(arrays["where"].T)] = arrays["values"]
+    executor = converted(Put(), tmp_path / "single.mlpackage", given)
+    np.testing.assert_array_equal(next(iter(executor.predict(arrays).values())), expected)
+    executor = converted(Put(), tmp_path / "half.mlpackage", given, "float16")
+    arrays |= {name: arrays[name].astype(np.float16) for name in ("x", "values")}
+    with pytest.raises(UnsupportedModel, match=r"scatter_nd.*index 65535 is out of range"):
+        executor.predict(arrays)
+    assert expected[-2, -1] == arrays["x"][-2, -1]
+
+
 def test_names_hash_the_same_everywhere():
     assert hash_of("a.py::TestA::test_b[1]") == 12932099127865
+
+
+def test_names_leave_out_addresses_and_differ():
+    class Item:
+        def __init__(self, nodeid):
+            self.nodeid = nodeid
+
+    items = [Item(f"a.py::test_b[op=<function <lambda> at {place}>]") for place in ("0x1f", "0x2e")]
+    first = "a.py::test_b[op=<function <lambda>>]"
+    assert names_of(items) == [first, f"{first}#2"]
 
 
 def test_comparisons_are_excused_by_float16_alone():
