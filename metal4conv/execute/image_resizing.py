@@ -308,7 +308,7 @@ def linear_resize(x: Tensor, sizes: Sequence[int], mode: str) -> Tensor:
         return y.reshape(*x.shape[:-2], *sizes)
     for axis, size in enumerate(sizes, x.dim() - len(sizes)):
         low, high, weight = neighbours(positions(x.shape[axis], size, mode), x.shape[axis])
-        weight = weight.reshape(-1, *[1] * (x.dim() - axis - 1))
+        weight = weight.to(torch.float32).reshape(-1, *[1] * (x.dim() - axis - 1))
         x = torch.lerp(
             x.index_select(axis, low).to(torch.float32),
             x.index_select(axis, high).to(torch.float32),
@@ -320,12 +320,13 @@ def linear_resize(x: Tensor, sizes: Sequence[int], mode: str) -> Tensor:
 def positions(old: int, new: int, mode: str) -> Tensor:
     """Where along a dimension of size `old` the elements of the resized one are taken from.
 
-    The formulas are those of MIL's `resize_bilinear`; they may reach beyond the last element.
+    The formulas are those of MIL's `resize_bilinear`; they may reach beyond the last element. In
+    float64: what is left of a position in float32 behind its whole part is less than float32 holds.
 
-    >>> positions(2, 5, "OFFSET_CORNERS")
-    tensor([0.1000, 0.3000, 0.5000, 0.7000, 0.9000])
+    >>> positions(2, 5, "OFFSET_CORNERS").tolist()
+    [0.1, 0.3, 0.5, 0.7, 0.9]
     """
-    steps = torch.arange(new, dtype=torch.float32)
+    steps = torch.arange(new, dtype=torch.float64)
     if mode == "ALIGN_CORNERS" and isinstance(new, int) and new == 1:
         return steps + (old - 1) / 2
     match mode:
