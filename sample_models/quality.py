@@ -16,6 +16,7 @@ SAMPLES = {
     "ambient_occlusion": "PSNR in dB and mean error on 8 held-out frames, beside the usual formula",
     "neural_material": "PSNR in dB, degrees and kB, beside plain textures of the latents' size",
     "animation_blend": "errors on 48 held-out gait cycles, beside blending rotations one by one",
+    "denoiser": "PSNR in dB on 12 held-out scenes and on the test picture, beside filters",
 }
 
 

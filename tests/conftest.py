@@ -53,6 +53,8 @@ def sample(name: str) -> list[str]:
     """The arguments of `convert` for a sample, without its sizes."""
     if name == "animation_blend":
         return [str(SAMPLES / name)]
+    if name == "denoiser":
+        return [str(SAMPLES / f"{name}.onnx")]
     weights = ["--weights", str(SAMPLES / f"{name}.safetensors")]
     return [f"{SAMPLES / name}.py:{name}", *weights]
 

@@ -1,4 +1,4 @@
-"""The four samples, from source to verdict, in both precisions and at several sizes."""
+"""The samples, from source to verdict, in both precisions and at several sizes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ SIZES = {
     ],
     "neural_material": ["-i", "latents:nx8::0..1", "--dim", "n=64..4096@256"],
     "animation_blend": ["--dim", "batch=1..64@8"],
+    "denoiser": ["--dim", "h=16..96/4@44", "--dim", "w=16..128/4@60"],
 }
 OUTPUTS = {
     "upscaler": {"upscaled": (1, 3, "2*h", "2*w")},
     "ambient_occlusion": {"occlusion": (1, 1, "h", "w")},
     "neural_material": {"base_color": ("n", 3), "normal": ("n", 3)},
     "animation_blend": {"pose": ("batch", 16, 4)},
+    "denoiser": {"denoised": (1, 3, "h", "w")},
 }
 
 
