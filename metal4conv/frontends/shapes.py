@@ -91,7 +91,10 @@ def specs_by_name(
     return specs
 
 
-INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+INTEGERS = (
+    *("int2", "uint2", "int4", "uint4"),
+    *("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+)
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 

@@ -11,8 +11,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from metal4conv.frontends.onnx.functions import Functions
-from metal4conv.frontends.onnx.tensors import ONNX_NAMES
-from metal4conv.frontends.onnx.value import Value
+from metal4conv.frontends.onnx.tensors import ONNX_NAMES, PACKED
+from metal4conv.frontends.onnx.value import Value, numpy_dtype
 
 LARGEST = 1 << 26
 """Elements of a folded result; more would cost memory that the program does not."""
@@ -55,7 +55,7 @@ def fold_node(
         array = item.array if isinstance(item, Value) else None
         if array is None or item.dtype == "bfloat16":
             return None
-        given[name] = array
+        given[name] = packed(array, item.dtype)
     if not given or sum(array.size for array in given.values()) > LARGEST:
         return None
     if node.op_type in GROWING and is_large(node, inputs):
@@ -81,7 +81,18 @@ def value_of(result: Any) -> Value | None:  # Any: what the reference gives
     if array.dtype.kind in "OUS":
         return Value("string", known=array.astype(object))
     name = "bool" if array.dtype.kind == "b" else array.dtype.name
+    if name in PACKED:
+        array = array.astype(numpy_dtype(name))
     return Value(name, known=array) if name in ONNX_NAMES.values() else None
+
+
+def packed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """An array of 2 or 4 bits in the dtype by which the reference knows it; others as they are."""
+    if dtype not in PACKED:
+        return array
+    import ml_dtypes
+
+    return array.astype(getattr(ml_dtypes, dtype))
 
 
 def is_large(node: onnx.NodeProto, inputs: Sequence[Any]) -> bool:

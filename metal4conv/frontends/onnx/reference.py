@@ -10,6 +10,7 @@ import onnx
 
 from metal4conv.errors import UsageError
 from metal4conv.frontends.onnx.model import OnnxModel
+from metal4conv.frontends.onnx.tensors import PACKED
 from metal4conv.frontends.toolkit import quiet
 from metal4conv.lazy import is_installed
 
@@ -63,7 +64,7 @@ class Session:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs in their order; floats as float32."""
-        given = {name: np.asarray(array, self.dtypes[name]) for name, array in feeds.items()}
+        given = {name: typed(array, self.dtypes[name]) for name, array in feeds.items()}
         try:
             results = self.session.run(None, given)  # type: ignore[attr-defined]  # untyped
         except Exception as error:  # it raises a kind of its own for each status
@@ -93,11 +94,11 @@ class Evaluator:
 
 
 def typed(array: np.ndarray, dtype: str) -> np.ndarray:
-    """An array in an ONNX dtype; bfloat16 comes from ml_dtypes, which onnx brings."""
-    if dtype == "bfloat16":
+    """An array in an ONNX dtype; what numpy lacks comes from ml_dtypes, which onnx brings."""
+    if dtype == "bfloat16" or dtype in PACKED:
         import ml_dtypes
 
-        return np.asarray(array, ml_dtypes.bfloat16)
+        return np.asarray(array, getattr(ml_dtypes, dtype))
     return np.asarray(array, dtype)
 
 

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from metal4conv.errors import DamagedFile
+from metal4conv.frontends.onnx.value import numpy_dtype
 
 ONNX_NAMES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -19,6 +20,10 @@ ONNX_NAMES: dict[int, str] = {
     TensorProto.DOUBLE: "float64",
     TensorProto.BOOL: "bool",
     TensorProto.STRING: "string",
+    TensorProto.INT2: "int2",
+    TensorProto.UINT2: "uint2",
+    TensorProto.INT4: "int4",
+    TensorProto.UINT4: "uint4",
     TensorProto.INT8: "int8",
     TensorProto.UINT8: "uint8",
     TensorProto.INT16: "int16",
@@ -29,6 +34,10 @@ ONNX_NAMES: dict[int, str] = {
     TensorProto.UINT64: "uint64",
 }
 """Our names of the element types that a program can hold in some way, and of strings."""
+
+
+PACKED = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4}
+"""Bits of the element types that are several in a byte; arrays hold each in a byte of its own."""
 
 
 def type_name(element_type: int) -> str:
@@ -62,7 +71,9 @@ def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> Tensor:
             f'tensor "{tensor.name}" does not hold what it declares: {error}',
             hint="export the model again",
         ) from error
-    return Tensor(array.astype(np.float32) if dtype == "bfloat16" else array, dtype)
+    if dtype == "bfloat16" or dtype in PACKED:
+        array = array.astype(numpy_dtype(dtype))
+    return Tensor(array, dtype)
 
 
 def mapped_array(tensor: onnx.TensorProto, dtype: str, folder: Path | None) -> np.ndarray:
@@ -71,13 +82,14 @@ def mapped_array(tensor: onnx.TensorProto, dtype: str, folder: Path | None) -> n
     place = f'tensor "{tensor.name}"'
     file = external_file(entries.get("location", ""), folder, place)
     shape = tuple(tensor.dims)
-    stored = np.dtype("uint16") if dtype == "bfloat16" else np.dtype(dtype)
+    stored = np.dtype("uint16") if dtype == "bfloat16" else np.dtype(numpy_dtype(dtype))
+    bits = PACKED.get(dtype, 8 * stored.itemsize)
+    needed = (math.prod(shape) * bits + 7) // 8
     try:
         offset = int(entries.get("offset", "0") or 0)
-        length = int(entries.get("length", "0") or 0) or math.prod(shape) * stored.itemsize
+        length = int(entries.get("length", "0") or 0) or needed
     except ValueError:
         raise DamagedFile(f"{place}: the place of its external data is no number") from None
-    needed = math.prod(shape) * stored.itemsize
     present = file.stat().st_size
     if offset < 0 or min(shape, default=1) < 0 or length != needed or offset + needed > present:
         raise DamagedFile(
@@ -86,6 +98,10 @@ def mapped_array(tensor: onnx.TensorProto, dtype: str, folder: Path | None) -> n
         )
     if not needed:
         return np.zeros(shape, stored)
+    if dtype in PACKED:
+        copy = onnx.TensorProto(data_type=tensor.data_type, dims=shape)
+        copy.raw_data = np.memmap(file, np.uint8, "r", offset, (needed,)).tobytes()
+        return numpy_helper.to_array(copy).astype(stored)
     array = np.memmap(file, stored, "r", offset, shape or (1,)).reshape(shape)
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)

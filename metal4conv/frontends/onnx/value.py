@@ -22,6 +22,7 @@ MIL_DTYPE = {
     **dict.fromkeys(
         ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"), "int32"
     ),
+    **dict.fromkeys(("int2", "uint2", "int4", "uint4"), "int32"),
 }
 """How values of an ONNX dtype are held inside the program; the package's precision comes later."""
 
@@ -29,6 +30,10 @@ ONNX_DTYPE = {"fp32": "float32", "fp16": "float32", "int32": "int32", "bool": "b
 """The ONNX dtype of what a MIL operation gives, where nobody says another."""
 
 NARROW = {
+    "int2": (2, True),
+    "uint2": (2, False),
+    "int4": (4, True),
+    "uint4": (4, False),
     "int8": (8, True),
     "uint8": (8, False),
     "int16": (16, True),
@@ -113,6 +118,8 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
         return np.dtype(object)
     if dtype == "bfloat16":
         return np.dtype("float32")
+    if dtype in ("int2", "int4", "uint2", "uint4"):
+        return np.dtype("uint8" if dtype.startswith("u") else "int8")
     return np.dtype(dtype)
 
 
