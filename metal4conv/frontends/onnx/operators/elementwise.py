@@ -9,7 +9,7 @@ import numpy as np
 from metal4conv.frontends.onnx.context import Context
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.tensors import Tensor, type_name
-from metal4conv.frontends.onnx.value import NARROW, Value
+from metal4conv.frontends.onnx.value import MIL_DTYPE, NARROW, Value
 
 UNARY = {
     "Acos": "acos",
@@ -372,6 +372,19 @@ def cast_like(
     ctx: Context, input: Value, target_type: Value, *, saturate: int = 1, round_mode: str = "up"
 ) -> Value:
     return ctx.cast(input, target_type.dtype)
+
+
+@ONNX_OPS("BitCast")
+def bit_cast(ctx: Context, input: Value, *, to: int) -> Value:
+    """The bits of integers, or of bool, as those of others of the same width."""
+    dtype = type_name(to)
+    is_bits = not input.is_float and "float" not in dtype and dtype in MIL_DTYPE
+    if input.dtype != dtype and not is_bits:
+        raise ctx.unsupported(
+            f"the bits of {input.dtype} as {dtype}: MIL cannot see the bits of a number",
+            "move the cast out of the model into the app",
+        )
+    return ctx.cast(input, dtype)
 
 
 @ONNX_OPS("Identity")
