@@ -261,7 +261,7 @@ def kept_in_shape(ctx: Context, sides: Sequence[Side], policy: str) -> list[Side
     """The axes with one scale for all: the smallest, or the largest."""
     if policy not in ("not_larger", "not_smaller"):
         raise ctx.unsupported(f'keep_aspect_ratio_policy is "{policy}", which is not known')
-    m = PLAIN if all(side.is_plain for side in sides) else ctx
+    m: Math = PLAIN if all(side.is_plain for side in sides) else ctx
     choose = m.minimum if policy == "not_larger" else m.maximum
     scale: Number = None
     for side in sides:
@@ -445,7 +445,7 @@ def resized_to_values(
 def along_axis(ctx: Context, x: Value, side: Side, manner: Manner) -> Value:
     """The value resized along one axis."""
     m: Math = PLAIN if side.is_plain else ctx
-    outside = None
+    outside: Number = None
     if manner.coordinates == "tf_crop_and_resize":
         where = positions(m, steps_of(m, side), side, manner.coordinates)
         last = m.sub(number(m, side.old), 1.0)
@@ -460,7 +460,7 @@ def along_axis(ctx: Context, x: Value, side: Side, manner: Manner) -> Value:
         result = by_taps(ctx, m, x, side, manner)
     if outside is None or (m is PLAIN and not outside.any()):
         return result
-    is_out = ctx.value(outside) if m is PLAIN else outside
+    is_out: Value = ctx.value(outside) if m is PLAIN else outside
     is_out = ctx.expand_dims(is_out, [axis for axis in range(x.rank) if axis != side.axis])
     fill = manner.extrapolation if x.is_float else int(manner.extrapolation)
     return ctx.where(is_out, ctx.value(fill, x.dtype), result)
@@ -608,11 +608,11 @@ def by_matrix(ctx: Context, m: Math, x: Value, side: Side, manner: Manner) -> Va
     if m is PLAIN:
         index = places.clip(0, side.old - 1).astype(int)
         matrix = np.zeros((len(where), side.old))
-        np.add.at(matrix, (slice(None), index), weights / weights.sum(axis=1, keepdims=True))
+        for column, place in enumerate(index):
+            matrix[:, place] += weights[:, column] / weights.sum(axis=1)
         return multiplied(ctx, x, ctx.value(matrix.astype(np.float32)), side.axis)
     total = ctx.unary("reduce_sum", weights, axes=[1], keep_dims=True)
-    index = ctx.cast(clamped(m, places, side.old), "int32")
-    wide = picked(ctx, x, index, side.axis)
+    wide = picked(ctx, x, ctx.cast(clamped(m, places, side.old), "int32"), side.axis)
     return multiplied(ctx, wide, ctx.div(weights, total), side.axis)
 
 
