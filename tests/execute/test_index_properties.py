@@ -63,6 +63,35 @@ def test_gather_with_batches(batch_dims: int, inner: int, data: Any) -> None:
 
 
 @QUICK
+@given(shapes(1, 3, SMALLEST), st.integers(0, 2), st.data())
+def test_scatter(case: Any, index_rank: int, data: Any) -> None:
+    shape, sizes = case
+    axis = data.draw(axes_of(shape))
+    places = ("d", 2)[:index_rank]
+    sizes = [{**item, "d": 1 + index} for index, item in enumerate(sizes)]
+    before = axis % len(shape)
+    updates = Data((*shape[:before], *places, *shape[before + 1 :]))
+
+    def added(data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        result = data.copy()
+        for place in np.ndindex(*updates.shape):
+            behind = before + indices.ndim
+            at = (*place[:before], indices[place[before:behind]], *place[behind:])
+            result[at] += updates[place]
+        return result
+
+    indices = Data(places, "int32", high=SMALLEST)
+    check(
+        "scatter",
+        {"data": Data(shape), "indices": indices, "updates": updates, "axis": axis},
+        sizes,
+        added,
+        rank=len(shape),
+        smallest=at_least(shape),
+    )
+
+
+@QUICK
 @given(shapes(1, 3, SMALLEST), st.data())
 def test_gather_and_scatter_along_axis(case: Any, data: Any) -> None:
     shape, sizes = case
