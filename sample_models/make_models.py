@@ -1,6 +1,6 @@
 """Trains the sample models again, on data generated here, and prints how good they are.
 
-python sample_models/make_models.py                    all of them, some 20 minutes on two cores
+python sample_models/make_models.py                    all of them, some 25 minutes on two cores
 python sample_models/make_models.py upscaler           one of them
 python sample_models/make_models.py upscaler -o DIR    into another folder
 """
