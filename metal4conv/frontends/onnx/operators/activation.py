@@ -39,6 +39,14 @@ def prelu(ctx: Context, X: Value, slope: Value) -> Value:
     return scaled if X.dtype.startswith("uint") else ctx.where(ctx.less(X, 0), scaled, X)
 
 
+@ONNX_OPS("PRelu", since=6)
+def prelu_by_channel(ctx: Context, X: Value, slope: Value) -> Value:
+    """Before opset 7 the slopes were those of the channels, whatever axes follow."""
+    if slope.rank == 1 and slope.shape[0] != 1 and X.rank > 2:
+        slope = ctx.reshape(slope, [-1, *[1] * (X.rank - 2)])
+    return prelu(ctx, X, slope)
+
+
 @ONNX_OPS("ThresholdedRelu", since=10)
 def thresholded_relu(ctx: Context, X: Value, *, alpha: float = 1.0) -> Value:
     """`X` where it is above `alpha`; MIL's operation of this name keeps `alpha` itself too."""

@@ -61,6 +61,23 @@ def gemm(
     return plus(ctx, scaled_by(ctx, product, alpha), C, beta)
 
 
+@ONNX_OPS("Gemm", since=1)
+def gemm_with_broadcast(
+    ctx: Context,
+    A: Value,
+    B: Value,
+    C: Value,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    broadcast: int = 0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    """Before opset 7 a flag said whether `C` is broadcast; its shape says so too."""
+    return gemm(ctx, A, B, C, alpha=alpha, beta=beta, transA=transA, transB=transB)
+
+
 def row_of(value: Value | None, size: int) -> np.ndarray | None:
     """A constant that is added to each row of a matrix, as a vector of this size."""
     array = None if value is None else value.array

@@ -92,6 +92,30 @@ def batch_normalization_by_statistics(
     return (normalized_by(ctx, X, scale, B, mean, var, epsilon),)
 
 
+@ONNX_OPS("BatchNormalization", since=6)
+def batch_normalization_in_test(
+    ctx: Context,
+    X: Value,
+    scale: Value,
+    B: Value,
+    mean: Value,
+    var: Value,
+    *,
+    epsilon: float = 1e-5,
+    is_test: int = 0,
+    momentum: float = 0.9,
+    spatial: int = 1,
+) -> tuple[Value, ...]:
+    """Before opset 7 a flag said whether the statistics are the given ones."""
+    if not is_test:
+        raise ctx.unsupported(
+            "is_test is 0, which asks for training", "export the model in inference mode"
+        )
+    return batch_normalization_by_statistics(
+        ctx, X, scale, B, mean, var, epsilon=epsilon, momentum=momentum, spatial=spatial
+    )
+
+
 def normalized_by(
     ctx: Context, x: Value, scale: Value, bias: Value, mean: Value, variance: Value, epsilon: float
 ) -> Value:
