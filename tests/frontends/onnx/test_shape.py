@@ -234,3 +234,18 @@ def test_constant_of_a_computed_shape(value: np.ndarray | None, tmp_path: Path) 
 def tensor_parts(array: np.ndarray) -> tuple[int, list[int], list[Any]]:
     """Element type, shape and elements. (Any: numbers.)"""
     return helper.np_dtype_to_tensor_dtype(array.dtype), list(array.shape), array.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0, -1), (2, 0, -1), (-1, 1, 2), (3, 0, 0)])
+def test_reshape_by_a_computed_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """A 0 keeps the size at its place, counted from the left."""
+    made = model(
+        [node("Reshape", ["x", "s"], ["y"])],
+        {"x": [len(shape), 2, "w"], "s": ("int64", [len(shape)])},
+        ["y"],
+    )
+    x = draw(len(shape), 2, 4)
+    wanted = [size if place == 0 else place for size, place in zip(x.shape, shape, strict=False)]
+    if np.prod(np.maximum(wanted, 1)) != x.size and -1 not in shape:
+        pytest.skip("does not fit")
+    check(made, tmp_path, {"x": x, "s": vector(*shape)}, dims=["w=1..4"])

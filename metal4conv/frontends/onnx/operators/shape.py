@@ -44,14 +44,30 @@ def reshape(ctx: Context, data: Value, shape: Value, *, allowzero: int = 0) -> V
     """The elements in another shape; 0 keeps the size that is there, unless `allowzero` is set."""
     sizes = shape.sizes
     if sizes is None:
-        return ctx.reshape(data, shape)
+        return reshape_by_computed(ctx, data, shape, bool(allowzero))
     rows: list[int | Value] = []
     for axis, size in enumerate(sizes):
         if is_static((size,)):
             rows.append(ctx.size(data, axis) if size == 0 and not allowzero else int(size))
         else:
             rows.append(ctx.element(shape, axis))
+    if is_static(data.shape) and 0 in data.shape:
+        return ctx.filled([0 if row == -1 else row for row in rows], 0, data.dtype)
     return ctx.reshape(data, rows)
+
+
+def reshape_by_computed(ctx: Context, data: Value, shape: Value, zero_is_zero: bool) -> Value:
+    """The elements in a shape that the model computes.
+
+    MIL counts the axes that a 0 keeps from the right, so the sizes are put in their place.
+    """
+    if zero_is_zero and is_static(data.shape) and 0 in data.shape:
+        return ctx.filled(ctx.maximum(shape, 0), 0, data.dtype)
+    if zero_is_zero or not is_static(shape.shape):
+        return ctx.reshape(data, shape)
+    count = int(shape.shape[0])
+    own = ctx.vector([ctx.size(data, axis) if axis < data.rank else 1 for axis in range(count)])
+    return ctx.reshape(data, ctx.where(ctx.equal(shape, 0), own, shape))
 
 
 @ONNX_OPS("Flatten")
