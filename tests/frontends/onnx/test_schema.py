@@ -57,6 +57,8 @@ def test_signature_is_the_schema(name: str, since: int, version: int) -> None:
         if attribute.default_value.type:
             wanted = onnx.helper.get_attribute_value(attribute.default_value)
             wanted = wanted.decode() if isinstance(wanted, bytes) else wanted
+            if isinstance(wanted, list):
+                wanted = tuple(item.decode() for item in wanted)
             assert (
                 given[key] == pytest.approx(wanted)
                 if isinstance(wanted, float)
