@@ -90,13 +90,6 @@ GAPS: tuple[Gap, ...] = (
         always=False,
     ),
     Gap(
-        "*tensorflow/test/test_ops.py::TestImageResizing::test_resize_bilinear*'fp32'*"
-        "(1, 10, 20, 1)-target_shape=(25, 30)-align_corners=False-half_pixel_centers=False*",
-        "TensorFlow places the samples in float32 numbers, and its own result is further from the "
-        "exact one than the suite's tolerance.",
-        always=False,
-    ),
-    Gap(
         "*test_torch_ops.py::TestGather::test_gather_nd_int16_indices*'fp32'*dynamic=True*",
         "Asks for int16 indices in the converted program also in float32, where coremltools puts "
         "none; the prediction before that agrees.",

@@ -168,29 +168,6 @@ def test_quotients_beyond_float16():
     assert np.isinf(found.item())
 
 
-def test_samples_at_positions_in_float32():
-    """TensorFlow's arithmetic along one row, the exact values, and ours; one is 0, at 18 2/3."""
-    row = np.array([*[0] * 18, 100, -50], np.float32)
-    steps = np.arange(30)
-    place = steps.astype(np.float32) * np.float32(20 / 30)
-    first = np.floor(place).astype(int)
-    beside = np.minimum(first + 1, 19)
-    theirs = row[first] + (row[beside] - row[first]) * (place - first)
-    whole, rest = np.divmod(steps * 20, 30)
-    after = np.minimum(whole + 1, 19)
-    exact = row[whole] + (row[after].astype(np.float64) - row[whole]) * rest / 30
-    allowed = 1e-4 + 1e-5 * np.abs(exact)
-    assert (np.abs(theirs - exact) > allowed).any()
-    found = computed(
-        "resize_bilinear",
-        x=row.reshape(1, 1, 1, 20),
-        target_size_height=1,
-        target_size_width=30,
-        sampling_mode="DEFAULT",
-    )
-    assert (np.abs(found.ravel() - exact) <= allowed / 5).all()
-
-
 def test_indices_that_a_float32_program_leaves_as_they_are(tmp_path):
     import torch
 

@@ -40,6 +40,18 @@ def test_one_element_is_a_corner_or_the_middle(mode, expected):
     assert_close(computed("resize_bilinear", x=COUNTED, sampling_mode=mode), [[[[expected]]]])
 
 
+def test_weights_are_exact_far_from_the_first_element():
+    """Between 100 and -50 at two thirds lies 0; positions in float32 are off by 1e-6 there."""
+    row = np.array([*[0] * 18, 100, -50], np.float32)
+    whole, rest = np.divmod(np.arange(30) * 20, 30)
+    after = np.minimum(whole + 1, 19)
+    exact = row[whole] + (row[after].astype(np.float64) - row[whole]) * rest / 30
+    sizes = {"target_size_height": 1, "target_size_width": 30}
+    x = row.reshape(1, 1, 1, 20)
+    found = computed("resize_bilinear", x=x, **sizes, sampling_mode="DEFAULT")
+    np.testing.assert_allclose(found.ravel(), exact, rtol=1e-6, atol=2e-5)
+
+
 def test_resize_bilinear_in_both_dimensions():
     x = random_array(2, 3, 5, 7)
     rows = np.minimum(np.arange(8) * 5 / 8, 4)
