@@ -71,8 +71,33 @@ def finish_program(
     with fast_range_checks():
         run_passes(program, main)
     run_passes(program, backend)
+    check_ranks(program.functions["main"])
     program._check_early_error_out_for_invalid_program()
     return write_specification(program, request, work_folder, findings)
+
+
+MOST_DIMENSIONS = 5
+"""What Core ML takes of a tensor in an ML Program."""
+
+
+def check_ranks(function: Any) -> None:
+    """`UnsupportedModel` for values of more dimensions than Core ML takes.
+
+    (Any: a coremltools Function.)
+    """
+    large = [
+        f"{var.name} ({operation.op_type}): {var.rank} dimensions"
+        for operation in function.operations
+        for var in operation.outputs
+        if hasattr(var, "rank") and (var.rank or 0) > MOST_DIMENSIONS
+        if operation.op_type != "const"
+    ]
+    if large:
+        raise UnsupportedModel(
+            f"Core ML's tensors have at most {MOST_DIMENSIONS} dimensions",
+            where=large[:MOST_DIMENSIONS],
+            hint="write the model with tensors of fewer dimensions",
+        )
 
 
 def check_request(request: LoweringRequest) -> None:
@@ -168,6 +193,9 @@ def pipelines(convert_from: str, request: LoweringRequest) -> tuple[Any, Any, An
     main = PassPipeline()
     # int16 arithmetic on indices saves nothing here and overflows with large dynamic sizes
     main.remove_passes({"common::add_int16_cast"})
+    if convert_from == "milinternal":
+        # operators of ONNX wrap negative indices themselves, where there may be any
+        main.remove_passes({"common::guard_negative_gather_indices"})
     if request.precision == "float32":
         main.remove_passes({"common::add_fp16_cast"})
     frontend, backend = _construct_other_pipelines(main, convert_from, "mlprogram")

@@ -31,6 +31,20 @@ MOVING = frozenset(
 )
 """Operations that move elements and leave out bool, which then travels as int32."""
 
+REARRANGING = frozenset(
+    (
+        "expand_dims",
+        "gather",
+        "gather_along_axis",
+        "reshape",
+        "slice_by_index",
+        "squeeze",
+        "tile",
+        "transpose",
+    )
+)
+"""Operations whose result has no elements but those of `x`."""
+
 
 @dataclass
 class Place:
@@ -234,9 +248,9 @@ class Context:
         return self.where(self.less(indices, 0), moved, indices)
 
     def is_never_negative(self, value: Value) -> bool:
-        """Whether a value is computed from sizes and constants, and never below 0."""
+        """Whether a value is no number below 0: computed from sizes and constants, or a place."""
         if value.sizes is None:
-            return False
+            return holds_places(value.var)
         decide = Decider(self.positive)
         try:
             return all(decide.is_positive(size + 1) for size in value.sizes.reshape(-1))
@@ -577,6 +591,20 @@ class Context:
         # a dynamic size may be 1 or already the wanted one
         size = self.element(shape, axis)
         return self.floor_div(self.maximum(size, self.size(x, axis)), self.size(x, axis))
+
+
+def holds_places(var: Var) -> bool:
+    """Whether a variable holds places that an operation has found, or some of a range from 0."""
+    while var.op is not None and var.op.op_type in REARRANGING:
+        var = var.op.x
+    if var.op is None:
+        return False
+    if var.op.op_type == "range_1d":
+        start, step = var.op.start.val, var.op.step.val
+        return start is not None and step is not None and bool(start >= 0 and step > 0)
+    if var.op.op_type == "topk":
+        return bool(var is var.op.outputs[-1])
+    return var.op.op_type in ("argsort", "non_zero", "reduce_argmax", "reduce_argmin", "shape")
 
 
 def fits(inner: str, outer: str) -> bool:

@@ -325,3 +325,27 @@ def test_unique(axis: int | None, is_sorted: int, tmp_path: Path) -> None:
         [[2, 0, 2], [1, 0, 1], [2, 0, 2], [-1, 5, -1]],
     ]
     check(made, tmp_path, *({"x": np.float32(x)} for x in cases), dims=["h=1..4"])
+
+
+@pytest.mark.parametrize("operator", ["ArgMax", "Range", "TopK"])
+def test_places_are_not_wrapped(operator: str, tmp_path: Path) -> None:
+    """What finds places, or counts from 0, gives no negative indices."""
+    first = {
+        "ArgMax": [node("ArgMax", ["x"], ["i"], axis=1, keepdims=0)],
+        "Range": [
+            node("Shape", ["x"], ["s"], end=1),
+            node("Squeeze", ["s", "zero"], ["n"]),
+            node("Range", ["start", "n", "step"], ["i"]),
+        ],
+        "TopK": [node("TopK", ["x", "one"], ["v", "t"]), node("Squeeze", ["t", "one"], ["i"])],
+    }[operator]
+    constants = {
+        "zero": vector(0),
+        "one": vector(1),
+        "start": np.int64(0),
+        "step": np.int64(1),
+        "w": draw(5, 2),
+    }
+    made = model([*first, node("Gather", ["w", "i"], ["y"])], {"x": ["h", 4]}, ["y"], constants)
+    package = check(made, tmp_path, {"x": draw(1, 4)}, {"x": draw(5, 4)}, dims=["h=1..5"])
+    assert "select" not in operations(package).values()
