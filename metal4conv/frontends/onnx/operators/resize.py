@@ -24,21 +24,25 @@ Number = Any
 """A Value, or a number or array of numpy."""
 
 HALF_PIXEL = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
-MOST_TAPS = 8
+MOST_PARTS = 1024
+"""The largest denominator of a scale that is taken for a fraction."""
 
 
 class Plain:
-    """numpy's arithmetic under the names of a Context's, so that formulas serve both."""
+    """numpy's arithmetic under the names of a Context's, so that formulas serve both.
+
+    It is that of float32, as in programs and in onnxruntime: 3 / 0.6 is 5, and not a bit less.
+    """
 
     add, sub, mul, div = np.add, np.subtract, np.multiply, np.divide
-    maximum, minimum, where = np.maximum, np.minimum, np.where
+    maximum, minimum, where = np.maximum, np.minimum, staticmethod(np.where)
     equal, less = np.equal, np.less
 
     def unary(self, name: str, x: Number) -> Number:
         return {"floor": np.floor, "ceil": np.ceil, "abs": np.abs}[name](x)
 
     def cast(self, x: Number, dtype: str) -> Number:
-        return np.asarray(x).astype("float64" if dtype == "float32" else dtype)
+        return np.asarray(x).astype(dtype)
 
     def expand_dims(self, x: Number, axes: Sequence[int]) -> Number:
         return np.expand_dims(x, tuple(axes))
@@ -231,30 +235,36 @@ def sides_by_scales(ctx: Context, x: Value, axes: Sequence[int], scales: Value) 
     for place, axis in enumerate(axes):
         old = size_number(ctx, x, axis)
         if array is None:
-            scale: Number = ctx.element(scales, place)
-            length = ctx.mul(scale, float32(ctx, old))
+            given = ctx.element(scales, place)
+            length = ctx.mul(given, float32(ctx, old))
             new: Number = ctx.cast(ctx.unary("floor", length), "int64")
-            sides.append(Side(axis, old, new, scale, 1))
+            sides.append(Side(axis, old, new, given, 1))
             continue
-        scale = float(np.float32(array[place]))
-        if isinstance(old, Value):
-            new = scaled_size(ctx, old, scale)
+        scale = simple_fraction(np.float32(array[place]))
+        factor = float(np.float32(array[place]))
+        if not isinstance(old, Value):
+            new = int(np.floor(np.float32(array[place]) * np.float32(old)))
+        elif scale == 1:
+            new = old
+        elif scale.denominator > MOST_PARTS:
+            length = ctx.mul(ctx.cast(old, "float32"), factor)
+            new = ctx.cast(ctx.unary("floor", length), "int64")
         else:
-            new = int(np.floor(np.float32(scale) * np.float32(old)))
-        sides.append(Side(axis, old, new, scale, 1))
+            new = ctx.mul(old, scale.numerator)
+            new = ctx.floor_div(new, scale.denominator) if scale.denominator > 1 else new
+        sides.append(Side(axis, old, new, factor, 1))
     return sides
 
 
-def scaled_size(ctx: Context, old: Value, scale: float) -> Value:
-    """A dynamic size times a scale, in integers where the scale is a simple fraction."""
-    simple = Fraction(scale).limit_denominator(1024)
-    if np.float32(float(simple)) != np.float32(scale):
-        length = ctx.mul(ctx.cast(old, "float32"), scale)
-        return ctx.cast(ctx.unary("floor", length), "int64")
-    if simple == 1:
-        return old
-    many = ctx.mul(old, simple.numerator) if simple.numerator != 1 else old
-    return many if simple.denominator == 1 else ctx.floor_div(many, simple.denominator)
+def simple_fraction(scale: np.float32) -> Fraction:
+    """The simplest fraction that rounds to a scale, so that dynamic sizes stay integers.
+
+    >>> simple_fraction(np.float32(0.6))
+    Fraction(3, 5)
+    """
+    exact = Fraction(float(scale))
+    simple = exact.limit_denominator(MOST_PARTS)
+    return simple if np.float32(float(simple)) == scale else exact
 
 
 def kept_in_shape(ctx: Context, sides: Sequence[Side], policy: str) -> list[Side]:
@@ -290,7 +300,7 @@ def float32(ctx: Context, x: Number) -> Value:
 
 def number(m: Math, x: Number) -> Number:
     """A number for formulas."""
-    return np.float64(x) if m is PLAIN else float32(m, x)
+    return np.float32(x) if m is PLAIN else float32(m, x)
 
 
 # resizing ------------------------------------------------------------------------------------
@@ -407,7 +417,7 @@ def has_positions(side: Side, manner: Manner, mode: str) -> bool:
         own = steps * side.old / side.new
     else:
         own = steps * (side.old - 1) / max(side.new - 1, 1)
-    wanted = positions(PLAIN, steps.astype(np.float64), side, manner.coordinates)
+    wanted = positions(PLAIN, steps.astype(np.float32), side, manner.coordinates)
     last = side.old - 1
     return bool(np.allclose(own.clip(0, last), wanted.clip(0, last), rtol=0, atol=1e-5))
 
@@ -469,7 +479,7 @@ def along_axis(ctx: Context, x: Value, side: Side, manner: Manner) -> Value:
 def steps_of(m: Math, side: Side) -> Number:
     """The indices of the results, as floats."""
     if m is PLAIN:
-        return np.arange(side.new, dtype=np.float64)
+        return np.arange(side.new, dtype=np.float32)
     return m.cast(m.range(0, side.new), "float32")
 
 
