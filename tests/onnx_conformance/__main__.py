@@ -3,12 +3,16 @@
 --only TEXT     cases whose name holds the text
 --one-in N      one case in N
 --jobs N        processes (default: the processors)
+--failed        only what did not pass in the last run
 --verbose       the reason of every case that does not pass
+
+Results are kept in build/onnx-conformance.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import shutil
@@ -23,6 +27,7 @@ from pathlib import Path
 from tests.onnx_conformance.cases import Case, Outcome, all_cases, run_case
 from tests.onnx_conformance.gaps import reason_of
 
+RESULTS = Path("build/onnx-conformance.json")
 LEAST_PASSED = 1450
 LEAST_SHARE = 0.95
 """Of the node cases, and of those that use no type that MIL lacks."""
@@ -73,6 +78,18 @@ def table(cases: list[Case], outcomes: dict[str, Outcome]) -> str:
     return "\n".join(lines)
 
 
+def kept() -> dict[str, list[str]]:
+    """Outcome and reason of each case that was run, from the last runs."""
+    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+
+
+def keep(outcomes: dict[str, Outcome]) -> None:
+    """Writes outcomes beside those of earlier runs."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    rows = {name: [found.outcome, found.why] for name, found in outcomes.items()}
+    RESULTS.write_text(json.dumps(dict(sorted({**kept(), **rows}.items())), indent=0), "utf-8")
+
+
 def summary(kind: str, cases: list[Case], outcomes: dict[str, Outcome]) -> str:
     """One line of counts."""
     found = Counter(outcomes[case.name].outcome for case in cases)
@@ -100,11 +117,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--one-in", type=int, default=int(os.environ.get("ONNX_ONE_IN", "1")))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--failed", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args(arguments)
     cases = [case for case in all_cases().values() if options.only in case.name]
     cases = cases[:: options.one_in]
+    if options.failed:
+        last = kept()
+        cases = [case for case in cases if last.get(case.name, [""])[0] != "passed"]
     outcomes = run_all(cases, min(options.jobs, max(len(cases) // 16, 1)))
+    keep(outcomes)
     print(table(cases, outcomes))
     if options.verbose:
         for case in cases:
@@ -125,7 +147,7 @@ def main(arguments: list[str]) -> int:
     for line in found:
         print(line)
     print(f"{len(found)} surprises")
-    is_full = not options.only and options.one_in == 1
+    is_full = not options.only and not options.failed and options.one_in == 1
     reached = passed >= LEAST_PASSED and passed_held >= LEAST_SHARE * len(held)
     return 0 if not found and (reached or not is_full) else 1
 

@@ -6,8 +6,10 @@ no lowering of its own is replaced by its function body, from the model or from 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import onnx
@@ -19,7 +21,7 @@ from metal4conv.frontends.onnx.context import Context, Place
 from metal4conv.frontends.onnx.folding import fold_node
 from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.schema import mixed_dtypes, result_dtypes
-from metal4conv.frontends.onnx.table import ONNX_OPS, qualified_name
+from metal4conv.frontends.onnx.table import ONNX_OPS, Lowering, qualified_name
 from metal4conv.frontends.onnx.value import Value
 
 Opsets = Mapping[str, int]
@@ -34,6 +36,17 @@ FAILURES = (
     ArithmeticError,
 )
 """What coremltools and numpy raise for an operation that does not hold together."""
+
+
+OLDEST = 7
+"""Before it, operators broadcast by attributes."""
+
+
+@cache
+def keywords_of(handler: Lowering) -> tuple[str, ...]:
+    """The attributes that a lowering takes."""
+    parameters = inspect.signature(handler).parameters.values()
+    return tuple(item.name for item in parameters if item.kind is item.KEYWORD_ONLY)
 
 
 class Unavailable(Exception):
@@ -132,8 +145,9 @@ class Walker:
             if function is None:
                 raise self.unknown_operator(node)
         if function is not None:
-            return self.lower_function(node, function, inputs, attributes, outer)
+            return self.lower_function(node, function, inputs, opsets, outer)
         handler = ONNX_OPS.lookup(place.operator, place.opset)
+        self.check_attributes(handler, attributes)
         around = self.context.lower_subgraph
         self.context.lower_subgraph = lambda graph, given: self.lower_body(
             graph, given, scope, opsets, outer
@@ -149,6 +163,19 @@ class Walker:
         outputs = results if isinstance(results, tuple) else (results,)
         stamped = self.stamped(node, inputs, outputs, attributes)
         return [self.named(item, name) for item, name in zip(stamped, place.outputs, strict=False)]
+
+    def check_attributes(self, handler: Lowering, attributes: Attributes) -> None:
+        """`UnsupportedModel` for an attribute that the operator does not have in this opset."""
+        known = keywords_of(handler)
+        for name in attributes:
+            if name not in known:
+                raise self.context.unsupported(
+                    f'attribute "{name}" is not known in opset {self.context.place.opset}'
+                    + (f" (known: {', '.join(known)})" if known else ""),
+                    hint="export the model with opset 7 or newer"
+                    if self.context.place.opset < OLDEST
+                    else None,
+                )
 
     def failure(self, node: onnx.NodeProto, inputs: Sequence[Any], error: Exception) -> str:
         """Why a lowering failed: operands of several dtypes, else what coremltools says."""
@@ -202,14 +229,17 @@ class Walker:
         node: onnx.NodeProto,
         function: onnx.FunctionProto,
         inputs: Sequence[Any],
-        attributes: Attributes,
+        around: Opsets,
         outer: Mapping[str, onnx.AttributeProto],
     ) -> list[Any]:
-        """The outputs of a function's body with a node's inputs and attributes."""
+        """The outputs of a function's body with a node's inputs and attributes.
+
+        A body that does not say the opset of a domain has that of the graph around it.
+        """
         padded = [*inputs, *[None] * (len(function.input) - len(inputs))]
         scope = Scope(dict(zip(function.input, padded, strict=False)))
         given = self.functions.call_attributes(node, function, outer)
-        opsets = {item.domain: item.version for item in function.opset_import}
+        opsets = {**around, **{item.domain: item.version for item in function.opset_import}}
         prefix = f"{next((name for name in self.context.place.outputs if name), node.name)}/"
         before = len(self.failures)
         self.lower_nodes(function.node, scope, opsets, given, prefix)

@@ -180,7 +180,7 @@ def is_never_negative(ctx: Context, value: Value) -> bool:
     if sizes is None:
         return False
     return all(
-        item.subs({symbol: 1 for symbol in item.free_symbols}) >= 0
+        item.subs(dict.fromkeys(item.free_symbols, 1)) >= 0
         and item.free_symbols <= ctx.positive
         and not any(term.could_extract_minus_sign() for term in item.expand().as_ordered_terms())
         if hasattr(item, "free_symbols")
@@ -231,6 +231,9 @@ def mean(ctx: Context, *data_0: Value) -> Value:
 @ONNX_OPS("Clip", since=11)
 def clip(ctx: Context, input: Value, min: Value | None = None, max: Value | None = None) -> Value:
     """Elements within bounds; where the upper one lies below the lower one, it wins."""
+    low, high = (None if item is None else item.array for item in (min, max))
+    if input.is_float and low is not None and high is not None and low <= high:
+        return ctx.unary("clip", input, alpha=np.float32(low), beta=np.float32(high))
     result = input if min is None else ctx.maximum(input, min)
     return result if max is None else ctx.minimum(result, max)
 
