@@ -85,11 +85,13 @@ def check_ranks(function: Any) -> None:
 
     (Any: a coremltools Function.)
     """
+    from coremltools.converters.mil.mil import types
+
     large = [
         f"{var.name} ({operation.op_type}): {var.rank} dimensions"
         for operation in function.operations
         for var in operation.outputs
-        if hasattr(var, "rank") and (var.rank or 0) > MOST_DIMENSIONS
+        if types.is_tensor(var.sym_type) and var.rank > MOST_DIMENSIONS
         if operation.op_type != "const"
     ]
     if large:
