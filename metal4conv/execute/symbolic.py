@@ -7,8 +7,9 @@ with a step of 8 it stands for an eighth of the size, so that divisibility is kn
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,26 @@ def with_names(error: UnsupportedModel, symbols: Symbols) -> UnsupportedModel:
         message = re.sub(rf"\b{symbol}\b", shown, message)
     if message == error.message:
         return error
-    return UnsupportedModel(message, where=error.where, hint=error.hint or FROZEN_HINT)
+    hint = step_hint(message, [name for name, step in symbols.names.values() if step == 1])
+    return UnsupportedModel(message, where=error.where, hint=error.hint or hint or FROZEN_HINT)
+
+
+def step_hint(message: str, names: Sequence[str]) -> str | None:
+    """What to do about sizes that differ only where they are divided with a rest.
+
+    >>> step_hint("Expected 2*((w//4)) but got (w//2)", ["h", "w"])
+    'the model divides w by 4; give it in steps that leave no rest: --dim w=MIN..MAX/4'
+    >>> step_hint("Expected 7 but got h", ["h", "w"])
+    """
+    for name in names:
+        divisors = [int(number) for number in re.findall(rf"\b{name}//(\d+)", message)]
+        if divisors:
+            step = math.lcm(*divisors)
+            return (
+                f"the model divides {name} by {step}; give it in steps that leave no rest: "
+                f"--dim {name}=MIN..MAX/{step}"
+            )
+    return None
 
 
 def make_symbols(inputs: Mapping[str, TensorType], dimensions: Mapping[str, Dimension]) -> Symbols:
