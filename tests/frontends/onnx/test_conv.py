@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from metal4conv.mil.package import read_package
-from tests.frontends.helpers import packaged
 from tests.frontends.onnx.models import check, draw, model, node, opened
 
 CONV = [
@@ -182,13 +181,11 @@ def test_columns_to_images(constant: bool, tmp_path: Path) -> None:
 
 def test_causal_convolution_with_state(tmp_path: Path) -> None:
     made = model(
-        [node("CausalConvWithState", ["x", "w", "b", "past"], ["y", "state"])],
+        [node("CausalConvWithState", ["x", "w", "b", "past"], ["y", "present"])],
         {"x": [1, 2, "t"], "past": [1, 2, 3]},
-        ["y", "state"],
+        ["y", "present"],
         {"w": draw(2, 1, 4), "b": draw(2, seed=1)},
         opset=27,
     )
-    source = opened(made, tmp_path, dims=["t=1..8"])
-    packaged(source, tmp_path / "out")
     cases = [{"x": draw(1, 2, size), "past": draw(1, 2, 3, seed=2)} for size in (1, 5)]
     check(made, tmp_path, *cases, dims=["t=1..8"])

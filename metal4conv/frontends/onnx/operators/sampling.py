@@ -103,7 +103,8 @@ class Side:
             where = ctx.mul(ctx.sub(ctx.mul(ctx.add(grid, 1.0), self.size), 1.0), 0.5)
         if mode == "nearest":
             return [(self.padded(ctx.unary("round", where)), ctx.value(np.float32(1)))]
-        where = self.padded(where)
+        # of cubic sampling PyTorch and onnxruntime bring in the elements, not the position
+        where = where if mode == "cubic" else self.padded(where)
         low = ctx.unary("floor", where)
         part = ctx.sub(where, low)
         if mode == "linear":
