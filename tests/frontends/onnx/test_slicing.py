@@ -64,6 +64,13 @@ def test_slice_of_dynamic_sizes(start: int, end: int, step: int, tmp_path: Path)
     check(made, tmp_path, *({"x": draw(2, w)} for w in (1, 3, 4, 7)), dims=["w=1..8"])
 
 
+def test_backwards_from_before_the_beginning(tmp_path: Path) -> None:
+    """Of a single element the last but one is that element, as ONNX cuts a start."""
+    constants = {"b": vector(-2), "e": vector(-LARGE), "a": vector(0), "s": vector(-1)}
+    made = model([node("Slice", ["x", *"beas"], ["y"])], {"x": ["h"]}, ["y"], constants)
+    check(made, tmp_path, {"x": draw(1)}, {"x": draw(4)}, dims=["h=1..4"])
+
+
 def test_slice_by_sizes(tmp_path: Path) -> None:
     """The second half of an axis; that it has w - w // 2 elements is known to what follows."""
     nodes = [

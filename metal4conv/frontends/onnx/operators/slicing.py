@@ -17,7 +17,7 @@ from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import Size, Value, is_static
 
 Bound = int | Value
-"""A position or a number of elements: known, or an int64 scalar."""
+"""A position or a number of elements: known, or an int64 scalar, or a vector of one."""
 
 Pair = tuple[Bound, Bound]
 
@@ -27,8 +27,16 @@ def bounds(ctx: Context, vector: Value) -> list[Bound]:
     if not is_static(vector.shape):
         raise ctx.unsupported("the length of the starts, ends, axes or pads is not known")
     count = int(vector.shape[0]) if vector.rank else 1
+    if count == 1 and not vector.is_constant:
+        return [vector]
     items = [ctx.element(vector, place) if vector.rank else vector for place in range(count)]
     return [item if item.array is None else int(item.array) for item in items]
+
+
+def scalar(ctx: Context, bound: Bound) -> Value:
+    """A bound as an int64 scalar."""
+    value = ctx.value(bound, "int64")
+    return ctx.element(value, 0) if value.rank else value
 
 
 def spread(ctx: Context, axes: Value, values: Value, default: Value) -> Value:
@@ -94,6 +102,7 @@ def slice_axes(
             continue
         if step == 0:
             raise ctx.unsupported(f"a step of 0 along axis {axis}")
+        first = first if step > 0 else backward_start(ctx, data, axis, first)
         begin[axis], end[axis], stride[axis], low_open[axis], high_open[axis] = normalized(
             first, last, step, data.shape[axis]
         )
@@ -105,6 +114,19 @@ def slice_axes(
         indices = computed_indices(ctx, ctx.size(data, axis), first, last, step)
         result = gather(ctx, result, indices, axis)
     return result
+
+
+def backward_start(ctx: Context, data: Value, axis: int, first: Bound) -> Bound:
+    """Where a slice with a negative step starts: one before the beginning starts there in ONNX,
+    and gives nothing in MIL.
+    """
+    if isinstance(first, int) and (first >= -1 or is_static((data.shape[axis],))):
+        return first
+    start = scalar(ctx, cut(first) if isinstance(first, int) else first)
+    from_end = ctx.maximum(ctx.add(start, ctx.size(data, axis)), 0)
+    if isinstance(first, int):
+        return from_end
+    return ctx.where(ctx.less(start, 0), from_end, start)
 
 
 def normalized(
@@ -210,15 +232,16 @@ def position(bound: Bound | None, size: Size, default: Size, decide: Decider) ->
 
 def computed_indices(ctx: Context, size: Value, first: Bound, last: Bound, step: Bound) -> Value:
     """The places that a slice with a computed step takes, as ONNX cuts them to the axis."""
-    before = ctx.minimum(ctx.unary("sign", ctx.value(step, "int64")), 0)
+    width = scalar(ctx, step)
+    before = ctx.minimum(ctx.unary("sign", width), 0)
     top = ctx.add(size, before)
     begin, end = (
         ctx.where(ctx.less(item, 0), ctx.add(item, size), item)
-        for item in (ctx.value(first, "int64"), ctx.value(last, "int64"))
+        for item in (scalar(ctx, first), scalar(ctx, last))
     )
     begin = ctx.minimum(ctx.maximum(begin, 0), top)
     end = ctx.minimum(ctx.maximum(end, before), top)
-    return ctx.range(begin, end, step)
+    return ctx.range(begin, end, width)
 
 
 def gather(ctx: Context, x: Value, indices: Value, axis: int) -> Value:
@@ -427,7 +450,7 @@ def padded_axis(
     ctx: Context, data: Value, axis: int, before: Bound, after: Bound, mode: str, value: Value
 ) -> Value:
     """The tensor extended along one axis by indices that are computed."""
-    low, high = ctx.value(before, "int64"), ctx.value(after, "int64")
+    low, high = scalar(ctx, before), scalar(ctx, after)
     size = ctx.size(data, axis)
     first = ctx.maximum(ctx.mul(low, -1), 0)
     count = ctx.add(ctx.sub(size, first), ctx.minimum(high, 0))
@@ -446,8 +469,8 @@ def padded_axis(
         return result
     inside = ctx.equal(inner, places)
     shaped = ctx.expand_dims(inside, [place for place in range(data.rank) if place != axis])
-    scalar = ctx.reshape(value, [1] * data.rank)
-    return ctx.where(shaped if data.rank > 1 else inside, result, scalar)
+    filling = ctx.reshape(value, [1] * data.rank)
+    return ctx.where(shaped if data.rank > 1 else inside, result, filling)
 
 
 @ONNX_OPS("CenterCropPad")
