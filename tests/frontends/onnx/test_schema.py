@@ -58,7 +58,9 @@ def test_signature_is_the_schema(name: str, since: int, version: int) -> None:
             wanted = onnx.helper.get_attribute_value(attribute.default_value)
             wanted = wanted.decode() if isinstance(wanted, bytes) else wanted
             if isinstance(wanted, list):
-                wanted = tuple(item.decode() for item in wanted)
+                wanted = tuple(
+                    item.decode() if isinstance(item, bytes) else item for item in wanted
+                )
             assert (
                 given[key] == pytest.approx(wanted)
                 if isinstance(wanted, float)

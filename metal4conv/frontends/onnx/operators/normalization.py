@@ -11,7 +11,7 @@ from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import Value, is_static
 from metal4conv.frontends.onnx.windows import pad_by, taps
 
-SPATIAL = [0, 2, 3]
+SPATIAL = (0, 2, 3)
 """The batch and the spatial axes of images."""
 
 
@@ -276,7 +276,7 @@ def lp_normalization(ctx: Context, input: Value, *, axis: int = -1, p: int = 2) 
 
 
 @ONNX_OPS("MeanVarianceNormalization", since=9)
-def mean_variance_normalization(ctx: Context, X: Value, *, axes: list[int] = SPATIAL) -> Value:
+def mean_variance_normalization(ctx: Context, X: Value, *, axes: Sequence[int] = SPATIAL) -> Value:
     """(x - mean) / (standard deviation + 1e-9)."""
     _, distance, variance = moments(ctx, X, [ctx.axis(axis, X.rank) for axis in axes])
     return ctx.div(distance, ctx.add(ctx.unary("sqrt", variance), 1e-9))
