@@ -104,7 +104,7 @@ def surprises(cases: list[Case], outcomes: dict[str, Outcome]) -> list[str]:
     lines = []
     for case in cases:
         outcome = outcomes[case.name]
-        reason = reason_of(case.name)
+        reason = reason_of(case)
         if outcome.outcome != "passed" and reason is None:
             lines.append(f"{outcome.outcome}: {case.name}\n    {outcome.why}")
         if outcome.outcome == "passed" and reason is not None:
