@@ -39,7 +39,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python tests/readme.py --check
+	$(BIN)/python -m tests.readme --check
 	$(BIN)/python -m pytest -q
 
 fix: $(STAMP)
@@ -47,7 +47,7 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 
 docs: $(STAMP)
-	$(BIN)/python tests/readme.py
+	$(BIN)/python -m tests.readme
 
 golden: $(STAMP)
 	$(BIN)/python -m pytest -q tests/commands --rewrite-golden
