@@ -17,7 +17,8 @@ import onnx
 from metal4conv.errors import Metal4ConvError, UnsupportedModel
 from metal4conv.frontends.names import clean_name
 from metal4conv.frontends.onnx.attributes import Attributes, attributes_of
-from metal4conv.frontends.onnx.context import Context, Place
+from metal4conv.frontends.onnx.context import Context
+from metal4conv.frontends.onnx.emitter import Place
 from metal4conv.frontends.onnx.folding import fold_node
 from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.schema import mixed_dtypes, result_dtypes

@@ -10,9 +10,18 @@ import numpy as np
 import onnx
 
 from metal4conv.frontends.onnx.blocks import Step, branch, loop, trial
-from metal4conv.frontends.onnx.context import INT32, Context
+from metal4conv.frontends.onnx.context import Context
+from metal4conv.frontends.onnx.emitter import INT32
+from metal4conv.frontends.onnx.model import subgraphs
 from metal4conv.frontends.onnx.table import ONNX_OPS
-from metal4conv.frontends.onnx.value import Nothing, Size, TensorSequence, Value, is_static
+from metal4conv.frontends.onnx.value import (
+    Nothing,
+    Size,
+    StackedSequence,
+    TensorSequence,
+    Value,
+    is_static,
+)
 
 MOST_UNROLLED = 16
 """Iterations up to which a loop is written out."""
@@ -124,6 +133,8 @@ class Run:
     """From an iteration's number and values: the condition, the values after it, and the rows."""
     count: int
     """How many values are carried."""
+    growing: tuple[int, ...] = ()
+    """The places of sequences that each iteration only appends one element to."""
 
 
 @ONNX_OPS("Loop")
@@ -140,7 +151,16 @@ def loop_(
     """
     lower = lower_of(ctx)
     holds = ctx.value(np.bool_(True))
-    run = Run(ctx, lambda number, values: lower(body, [number, holds, *values]), len(v_initial))
+    run = Run(
+        ctx,
+        lambda number, values: lower(body, [number, holds, *values]),
+        len(v_initial),
+        tuple(
+            place
+            for place, item in enumerate(v_initial)
+            if isinstance(item, TensorSequence) and is_growing(body, place)
+        ),
+    )
     trips = None if M is None else single(ctx, M)
     most = None if trips is None or trips.array is None else int(trips.array)
     if most is not None and most > INT32.max:
@@ -216,21 +236,51 @@ def remaining(
 ) -> tuple[list[Anything], list[Value]]:
     """The values and rows of a loop that decides at run time, with numbers from `first` on."""
     ctx = run.ctx
+    # sequences that grow are filled like scan outputs: an iteration appends to an empty one
+    carried = [
+        TensorSequence() if place in run.growing else item for place, item in enumerate(initial)
+    ]
 
     def iteration(number: Value, given: Sequence[Value]) -> Step:
         place = ctx.add(number, first) if first else number
-        next_go_on, *after = run.body(place, rebuilt(initial, given))
-        values = after[: run.count]
-        if pattern(values) != pattern(initial):
+        next_go_on, *after = run.body(place, rebuilt(carried, given))
+        values, rows = after[: run.count], after[run.count :]
+        for grown in run.growing:
+            rows += values[grown].items
+            values[grown] = TensorSequence()
+        if pattern(values) != pattern(carried):
             raise ctx.unsupported(
-                f"an iteration makes {pattern(values)} of {pattern(initial)}, and how many there "
+                f"an iteration makes {pattern(values)} of {pattern(carried)}, and how many there "
                 "are is known only while the model runs",
                 "give the loop a constant trip count and condition",
             )
-        return Step(leaves(values), after[run.count :], single(ctx, next_go_on))
+        return Step(leaves(values), rows, single(ctx, next_go_on))
 
-    values, rows = loop(ctx, count, go_on, leaves(initial), iteration)
-    return rebuilt(initial, values), rows
+    found, rows = loop(ctx, count, go_on, leaves(carried), iteration)
+    values = rebuilt(carried, found)
+    split = len(rows) - len(run.growing)
+    for place, added in zip(run.growing, rows[split:], strict=True):
+        items = initial[place].items
+        whole = ctx.concat([stack(ctx, items), added], 0) if items else added
+        values[place] = StackedSequence(whole)
+    return values, rows[:split]
+
+
+def is_growing(body: onnx.GraphProto, place: int) -> bool:
+    """Whether a loop's body does nothing with a sequence but append one element to it."""
+    given, wanted = body.input[2 + place].name, body.output[1 + place].name
+    users = [node for node in body.node if given in names_read(node)]
+    if len(users) != 1 or users[0].op_type != "SequenceInsert":
+        return False
+    is_appended = users[0].input[0] == given and not any(users[0].input[2:])
+    others = [node for node in body.node if wanted in names_read(node)]
+    return is_appended and users[0].output[0] == wanted and not others
+
+
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """The values that a node reads, its subgraphs included."""
+    inner = [reader for graph in subgraphs(node) for reader in graph.node]
+    return set(node.input).union(*(names_read(reader) for reader in inner))
 
 
 def stack(ctx: Context, rows: Sequence[Value], axis: int = 0) -> Value:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metal4conv.frontends.onnx.context import Context, Number
+from metal4conv.frontends.onnx.context import Context
+from metal4conv.frontends.onnx.emitter import Number
 from metal4conv.frontends.onnx.operators.elementwise import logarithm
 from metal4conv.frontends.onnx.operators.indexing import axes_that_stay, size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from metal4conv.frontends.onnx.context import INT32, Context, set_shape
+from metal4conv.frontends.onnx.context import Context, set_shape
+from metal4conv.frontends.onnx.emitter import INT32
 from metal4conv.frontends.onnx.sizes import Decider, Undecided, larger, smaller
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import Size, Value, is_static
