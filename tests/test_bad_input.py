@@ -105,6 +105,7 @@ COMMAND_LINES: list[tuple[str, int, tuple[str, ...]]] = [
     ("convert none.pt2", 2, ("no such file", "none.pt2")),
     ("convert none.py:net", 2, ("none.py",)),
     ("convert nets.py", 2, ("which function", "nets.py:factory")),
+    ("convert nets.py:net --output state", 2, ('output "state"', "word of MIL")),
     ("convert nets.py:nat", 2, ('no function "nat"', 'did you mean "net"')),
     ("convert no_such_package.module:net", 2, ("no_such_package",)),
     ("convert syntax.py:net", 3, ("SyntaxError", "syntax.py:1")),

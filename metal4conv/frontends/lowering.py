@@ -14,6 +14,7 @@ from typing import Any
 from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
+from metal4conv.frontends.names import RESERVED
 from metal4conv.frontends.shapes import INTEGERS
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput
 from metal4conv.frontends.toolkit import Framework, coremltools_with, quiet, without_bars
@@ -61,6 +62,7 @@ def finish_program(
     work_folder: Path,
 ) -> Lowered:
     """Sets the border of the program, runs the passes and the backend."""
+    check_words([item.name for item in inputs], outputs or ())
     # operations that we add have no place in the source; coremltools would refuse them
     for function in program.functions.values():
         function._essential_scope_sources.clear()
@@ -74,6 +76,18 @@ def finish_program(
     check_ranks(program.functions["main"])
     program._check_early_error_out_for_invalid_program()
     return write_specification(program, request, work_folder, findings)
+
+
+def check_words(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """`UsageError` for a name that is a word of MIL: coremltools would change it in silence."""
+    for role, names in (("input", inputs), ("output", outputs)):
+        for name in RESERVED.intersection(names):
+            raise UsageError(
+                f'{role} "{name}": this is a word of MIL, and no name',
+                hint="rename the argument of the model"
+                if role == "input"
+                else "name the outputs with --output",
+            )
 
 
 MOST_DIMENSIONS = 5

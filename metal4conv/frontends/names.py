@@ -27,7 +27,7 @@ def feature_names(
             "info",
             "feature-renamed",
             f'"{old}" is called "{name}" in the package: names there are letters, digits and _, '
-            "and none stands twice",
+            "none stands twice, and none is a word of MIL",
             where=old,
         )
         for old, name in zip([*inputs, *outputs], [*new, *results], strict=True)
@@ -36,13 +36,46 @@ def feature_names(
     return tuple(new), tuple(results), findings
 
 
-def clean_name(name: str) -> str:
-    """A name of letters, digits and underscores that starts with a letter.
+RESERVED = frozenset(
+    [
+        "any",
+        "bf16",
+        "bool",
+        "dict",
+        "false",
+        "fp16",
+        "fp32",
+        "fp64",
+        "func",
+        "int16",
+        "int32",
+        "int64",
+        "int8",
+        "list",
+        "program",
+        "state",
+        "string",
+        "tensor",
+        "true",
+        "tuple",
+        "uint16",
+        "uint32",
+        "uint64",
+        "uint8",
+    ]
+)
+"""Words of MIL's own language; coremltools gives values with such a name another one."""
 
-    >>> clean_name("2/pose:0"), clean_name("serving_default_x:0")
-    ('f_2_pose_0', 'serving_default_x_0')
+
+def clean_name(name: str) -> str:
+    """A name of letters, digits and underscores that starts with a letter, and no word of MIL's.
+
+    >>> clean_name("2/pose:0"), clean_name("serving_default_x:0"), clean_name("state")
+    ('f_2_pose_0', 'serving_default_x_0', 'state_')
     """
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if cleaned in RESERVED:
+        return f"{cleaned}_"
     return cleaned if cleaned[:1].isalpha() else f"f_{cleaned}"
 
 

@@ -183,3 +183,14 @@ def test_inputs_without_elements_are_left_out(tmp_path: Path) -> None:
     source = opened(made, tmp_path)
     assert [item.code for item in source.findings] == ["empty-input"]
     check(made, tmp_path, {"x": draw(2, 3)})
+
+
+def test_words_of_mil_are_no_names(tmp_path: Path) -> None:
+    """coremltools would call this input state_workaround, and nothing else would know."""
+    made = model([node("Relu", ["state"], ["list"])], {"state": [2]}, ["list"])
+    source = opened(made, tmp_path)
+    assert [item.name for item in source.inputs] == ["state_"]
+    assert [item.code for item in source.findings] == ["feature-renamed"] * 2
+    package, _ = packaged(source, tmp_path / "out")
+    x = draw(2)
+    np.testing.assert_allclose(load(package).predict({"state_": x})["list_"], np.maximum(x, 0))
