@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,49 @@ def fast_range_checks() -> Iterator[None]:
         yield
     finally:
         FP16ComputePrecision.fp16_overflow = staticmethod(original)
+
+
+@contextmanager
+def quick_reshapes() -> Iterator[None]:
+    """Within it, coremltools infers the sizes of a reshaped tensor by one division.
+
+    It solves an equation for each size, which takes minutes for sizes that the model computes.
+    """
+    from coremltools.converters.mil.mil.ops.defs.iOS15.tensor_transformation import reshape
+
+    original = reshape.enforce_volumetric_constraint
+    reshape.enforce_volumetric_constraint = staticmethod(with_open_size)
+    try:
+        yield
+    finally:
+        reshape.enforce_volumetric_constraint = staticmethod(original)
+
+
+def with_open_size(volume: Any, sizes: Any) -> list[Any]:
+    """The sizes, of which the one with a symbol of its own is found by the number of elements.
+
+    (Any: numbers and sympy expressions.)
+
+    >>> import sympy
+    >>> height, rest = sympy.symbols("height rest")
+    >>> with_open_size(12 * height, [3, height, rest])
+    [3, height, 4]
+    """
+    import sympy
+
+    found = list(sizes)
+    known = sympy.sympify(volume).free_symbols
+    places = [
+        place for place, size in enumerate(found) if getattr(size, "free_symbols", set()) - known
+    ]
+    if len(places) != 1 or not found[places[0]].is_Symbol:
+        return found
+    others = math.prod(size for place, size in enumerate(found) if place != places[0])
+    if others == 0:
+        return found
+    quotient = sympy.sympify(volume) / others
+    found[places[0]] = int(quotient) if quotient.is_Integer else quotient
+    return found
 
 
 def fits_float16(value: Any) -> bool:

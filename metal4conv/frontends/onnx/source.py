@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError
+from metal4conv.frontends.corrections import quick_reshapes
 from metal4conv.frontends.lowering import (
     check_request,
     finish_program,
@@ -92,7 +93,7 @@ class OnnxSource:
         """The model as Core ML; all nodes that cannot be converted are named at once."""
         toolkit = coremltools_with("none")
         check_request(request)
-        with quiet(), without_bars():
+        with quiet(), without_bars(), quick_reshapes():
             program, walker = self.lower_program(toolkit, request)
             walker.raise_failures()
             lowered = finish_program(
@@ -179,7 +180,7 @@ class OnnxSource:
     def failures(self) -> list[Metal4ConvError]:
         """What stands in the way of a conversion."""
         toolkit = coremltools_with("none")
-        with quiet(), without_bars():
+        with quiet(), without_bars(), quick_reshapes():
             return self.lower_program(toolkit, LoweringRequest())[1].failures
 
     def constant_findings(self) -> list[Finding]:
