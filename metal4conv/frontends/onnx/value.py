@@ -103,6 +103,13 @@ class TensorSequence:
     items: tuple[Any, ...] = ()  # Any: a Value, or what a sequence or an optional may hold
 
 
+@dataclass(frozen=True, eq=False)
+class StackedSequence:
+    """A sequence whose length the program computes: tensors of one shape along axis 0 of one."""
+
+    rows: Value
+
+
 @dataclass(frozen=True)
 class Nothing:
     """An optional that holds nothing; one that holds something is that itself."""

@@ -120,8 +120,31 @@ def test_a_loop_that_fills_a_sequence(tmp_path: Path) -> None:
     assert "while_loop" not in operations(package)
 
 
-def test_a_loop_that_fills_a_sequence_of_unknown_length(tmp_path: Path) -> None:
-    made = parsed(net(LOOP.format(count="", trips="trips"), "float[n, 3] x, int64 trips"))
+@pytest.mark.parametrize("start", ["e = SequenceEmpty ()", "e = SequenceConstruct (x)"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "y = ConcatFromSequence <axis = 0> (s)",
+        "y = ConcatFromSequence <axis = 1> (s)",
+        "y = ConcatFromSequence <axis = 1, new_axis = 1> (s)",
+        "last = Constant <value = int64 {-1}> ()  y = SequenceAt (s, last)",
+        "count = SequenceLength (s)  whole = Cast <to = 1> (count)  y = Mul (x, whole)",
+    ],
+)
+def test_a_sequence_of_unknown_length(start: str, end: str, tmp_path: Path) -> None:
+    body = LOOP.format(count="", trips="trips").replace("e = SequenceEmpty ()", start)
+    body = body.replace("y = ConcatFromSequence <axis = 0> (s)", end)
+    made = parsed(net(body, "float[n, 3] x, int64 trips"))
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    cases = [{"x": draw(n, 3), "trips": np.array(trips)} for n, trips in ((1, 1), (2, 3))]
+    check(made, tmp_path, *cases, dims=["n=1..4"])
+
+
+def test_sequences_that_do_more_than_grow_are_refused(tmp_path: Path) -> None:
+    body = LOOP.format(count="", trips="trips").replace(
+        "b = SequenceInsert (a, row)", "c = SequenceInsert (a, row)  b = SequenceInsert (c, row)"
+    )
+    made = parsed(net(body, "float[n, 3] x, int64 trips"))
     with pytest.raises(UnsupportedModel, match="only while the model runs"):
         packaged(opened(made, tmp_path, dims=["n=1..4"]), tmp_path)
 
