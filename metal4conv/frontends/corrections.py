@@ -94,11 +94,15 @@ def with_open_size(volume: Any, sizes: Any) -> list[Any]:
     >>> height, rest = sympy.symbols("height rest")
     >>> with_open_size(12 * height, [3, height, rest])
     [3, height, 4]
+    >>> with_open_size(1.0, [rest])
+    [1]
     """
     import sympy
 
     found = list(sizes)
-    known = sympy.sympify(volume).free_symbols
+    # numpy's product of no sizes is the float 1.0
+    volume = volume if isinstance(volume, sympy.Basic) else sympy.Integer(int(volume))
+    known = volume.free_symbols
     places = [
         place for place, size in enumerate(found) if getattr(size, "free_symbols", set()) - known
     ]
@@ -107,7 +111,7 @@ def with_open_size(volume: Any, sizes: Any) -> list[Any]:
     others = math.prod(size for place, size in enumerate(found) if place != places[0])
     if others == 0:
         return found
-    quotient = sympy.sympify(volume) / others
+    quotient = volume / others
     found[places[0]] = int(quotient) if quotient.is_Integer else quotient
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,23 @@ REARRANGING = frozenset(
 """Operations whose result has no elements but those of `x`."""
 
 
+@dataclass(frozen=True)
+class FlatSource:
+    """What a value of more dimensions than Core ML takes was reshaped from, and to which sizes."""
+
+    value: Value
+    source: Value
+    rows: tuple[int | Value, ...]
+
+
 @dataclass
 class Context(Emitter):
     """The program under construction, as operators see it."""
 
     lower_subgraph: Callable[[Any, Sequence[Value]], list[Value]] | None = None
     """Lowers a subgraph with the given inputs into the current block; set by the graph's walker."""
+    flat_sources: dict[int, FlatSource] = field(default_factory=dict)
+    """By the identity of variables, which are kept alive with it."""
 
     # indices -------------------------------------------------------------------------------
 
@@ -140,6 +151,9 @@ class Context(Emitter):
         numbers = [int(size) if is_static((size,)) else None for size in sizes.reshape(-1)]
         if numbers.count(None) == 1 and -1 not in numbers and 0 not in numbers:
             numbers[numbers.index(None)] = -1
+        if is_static(x.shape) and math.prod(x.shape) == 1:
+            # coremltools takes the product of no sizes for a float
+            numbers = [1 if number == -1 else number for number in numbers]
         if None in numbers:
             result = self.emit("reshape", x=x, shape=wanted, dtype=x.dtype)
         else:

@@ -249,3 +249,32 @@ def test_reshape_by_a_computed_shape(shape: tuple[int, ...], tmp_path: Path) -> 
     if np.prod(np.maximum(wanted, 1)) != x.size and -1 not in shape:
         pytest.skip("does not fit")
     check(made, tmp_path, {"x": x, "s": vector(*shape)}, dims=["w=1..4"])
+
+
+def test_dynamic_windows_of_six_dimensions(tmp_path: Path) -> None:
+    """Windows of an image and back, as window attention takes them: Core ML takes 5 dimensions."""
+    nodes = [
+        node("Shape", ["x"], ["sizes"], start=1, end=3),
+        node("Div", ["sizes", "four"], ["counts"]),
+        node("Split", ["counts"], ["rows", "columns"], axis=0, num_outputs=2),
+        node("Concat", ["one", "rows", "four", "columns", "four", "width"], ["wide"], axis=0),
+        node("Reshape", ["x", "wide"], ["six"]),
+        node("Transpose", ["six"], ["grouped"], perm=[0, 1, 3, 2, 4, 5]),
+        node("Reshape", ["grouped", "windows"], ["flat"]),
+        node("Softmax", ["flat"], ["soft"], axis=1),
+        node("Concat", ["one", "rows", "columns", "four", "four", "open"], ["back"], axis=0),
+        node("Reshape", ["soft", "back"], ["apart"]),
+        node("Transpose", ["apart"], ["joined"], perm=[0, 1, 3, 2, 4, 5]),
+        node("Shape", ["x"], ["whole"]),
+        node("Reshape", ["joined", "whole"], ["Y"]),
+    ]
+    constants = {
+        "one": np.array([1]),
+        "four": np.array([4]),
+        "width": np.array([3]),
+        "open": np.array([-1]),
+        "windows": np.array([-1, 16, 3]),
+    }
+    made = model(nodes, {"x": [1, "h", "w", 3]}, ["Y"], constants)
+    cases = [{"x": draw(1, h, w, 3)} for h, w in ((4, 4), (8, 12), (16, 4))]
+    check(made, tmp_path, *cases, dims=["h=4..64/4@8", "w=4..64/4@8"])

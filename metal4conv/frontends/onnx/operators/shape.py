@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from metal4conv.frontends.onnx.context import Context, set_shape
+from metal4conv.frontends.onnx.context import Context, FlatSource, set_shape
 from metal4conv.frontends.onnx.operators.indexing import axes_that_stay, size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread
 from metal4conv.frontends.onnx.table import ONNX_OPS
@@ -53,7 +53,59 @@ def reshape(ctx: Context, data: Value, shape: Value, *, allowzero: int = 0) -> V
             rows.append(ctx.element(shape, axis))
     if is_static(data.shape) and 0 in data.shape:
         return ctx.filled([0 if row == -1 else row for row in rows], 0, data.dtype)
-    return ctx.reshape(data, rows)
+    return reshaped(ctx, data, rows)
+
+
+MOST_DIMENSIONS = 5
+"""What Core ML takes; tensors of more may only be there on the way from one shape to another."""
+
+
+def reshaped(ctx: Context, data: Value, rows: list[int | Value]) -> Value:
+    """A reshaped value; one of too many dimensions is remembered with what it was made of."""
+    source = ctx.flat_sources[id(data.var)].source if id(data.var) in ctx.flat_sources else data
+    result = ctx.reshape(source, rows)
+    if len(rows) > MOST_DIMENSIONS and result.var is not None and not is_static(result.shape):
+        ctx.flat_sources[id(result.var)] = FlatSource(result, source, tuple(rows))
+    return result
+
+
+def transposed_in_groups(ctx: Context, made: FlatSource, perm: list[int]) -> Value | None:
+    """A value of too many dimensions transposed with neighbours that stay neighbours as one axis.
+
+    reshape(x, [b, h, 8, w, 8, c])                 reshape(x, [b * h, 8, w, 8 * c])
+    transpose(perm=[0, 1, 3, 2, 4, 5])       →     transpose(perm=[0, 2, 1, 3])
+    reshape([-1, 8, 8, c])                         reshape([-1, 8, 8, c])
+    """
+    runs = [[perm[0]]]
+    for axis in perm[1:]:
+        if axis == runs[-1][-1] + 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    if len(runs) > MOST_DIMENSIONS:
+        return None
+    ordered = sorted(runs)
+    merged = ctx.reshape(
+        made.source, [product_of(ctx, [made.rows[axis] for axis in run]) for run in ordered]
+    )
+    moved = ctx.transpose(merged, [ordered.index(run) for run in runs])
+    rows = [made.rows[axis] for axis in perm]
+    result = ctx.reshape(moved, rows)
+    ctx.flat_sources[id(result.var)] = FlatSource(result, moved, tuple(rows))
+    return result
+
+
+def product_of(ctx: Context, sizes: list[int | Value]) -> int | Value:
+    """The product of sizes; -1 where one of them is still to be found."""
+    if any(isinstance(size, int) and size == -1 for size in sizes):
+        return -1
+    total: int | Value = 1
+    for size in sizes:
+        if isinstance(size, int) and isinstance(total, int):
+            total *= size
+        else:
+            total = ctx.mul(ctx.value(total, "int64"), size)
+    return total
 
 
 def reshape_by_computed(ctx: Context, data: Value, shape: Value, zero_is_zero: bool) -> Value:
@@ -185,7 +237,10 @@ def with_computed_axes(ctx: Context, data: Value, axes: Value) -> Value:
 @ONNX_OPS("Transpose")
 def transpose(ctx: Context, data: Value, *, perm: list[int] | None = None) -> Value:
     """The axes in another order, by default the reverse one."""
-    return ctx.transpose(data, list(perm) if perm is not None else list(range(data.rank))[::-1])
+    order = list(perm) if perm is not None else list(range(data.rank))[::-1]
+    made = ctx.flat_sources.get(id(data.var))
+    grouped = None if made is None else transposed_in_groups(ctx, made, order)
+    return ctx.transpose(data, order) if grouped is None else grouped
 
 
 @ONNX_OPS("Concat", since=4)
