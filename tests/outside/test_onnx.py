@@ -28,6 +28,7 @@ OPSETS = {"trace": (11, 17, 20), "dynamo": (18, 23)}
 NOT_EXPORTED = {
     "bert_fused trace 11": "scaled_dot_product_attention is exported from opset 14 on",
     "recurrent dynamo dynamic": "torch.export fixes the length that an LSTM runs over",
+    "swin2sr dynamo dynamic": "torch.export takes many minutes over its sizes",
 }
 """By words that a variant has: why PyTorch does not export it."""
 
