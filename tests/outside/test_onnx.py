@@ -54,7 +54,9 @@ def reason_of(variant: tuple[str, str, int, str]) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", list(variants()), ids=lambda variant: "-".join(map(str, variant)))
+@pytest.mark.parametrize(
+    "variant", list(variants()), ids=lambda variant: "-".join(map(str, variant))
+)
 def test_export(variant: tuple[str, str, int, str], tmp_path: Path) -> None:
     if reason := reason_of(variant):
         pytest.skip(reason)
