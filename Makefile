@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-TESTS := $(if $(K),-k "$(K)",)
+TESTS := $(if $(K),-k "$(K)",-n auto --dist loadfile)
 
 .PHONY: demo test test-slow conformance onnx-conformance check fix lint types docs golden bench models clean
 
@@ -40,7 +40,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.readme --check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TESTS)
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix -q .

@@ -129,7 +129,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], int, tuple[str, ...]]] = 
     "leaves": (lambda: external("../secret.bin"), 3, ('"w"', "../secret.bin", "not in the folder")),
     "absolute": (lambda: external("/etc/hostname"), 3, ('"w"', "/etc/hostname")),
     "short_data": (lambda: external("short.bin"), 3, ('"w"', "64 bytes", "short.bin", "has 8")),
-    "two_sizes": (two_sizes, 3, ("(MatMul",)),
+    "two_sizes": (two_sizes, 3, ('dimension "n"', "must be 4", "must be 6", "(MatMul")),
 }
 
 

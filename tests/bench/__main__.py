@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.executor import executor_networks, length_rows, load_rows
-from tests.bench.formats import format_rows
+from tests.bench.formats import FORMATS
 from tests.bench.measure import CLI, PASS, Row, Subject, interleaved, peak_megabytes, seconds, show
 
 CACHE = Path("build/bench")
@@ -86,7 +86,7 @@ GROUPS: dict[str, list[Subject]] = {
     "packages": [packages],
     "executor": [length_rows, load_rows, executor_networks],
     "conversions": [conversions],
-    "formats": [format_rows],
+    "formats": FORMATS,
 }
 QUICK = ("startup", "packages")
 

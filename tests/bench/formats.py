@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tests.bench.executor import CACHE, ROUNDS, SLACK, Peer, made_files, shape_text
-from tests.bench.measure import CLI, Row, interleaved
+from tests.bench.measure import CLI, Row, Subject, interleaved
 
 NETWORKS = ("resnet50", "vit_b", "upscaler")
 
@@ -63,6 +64,5 @@ def network_rows(name: str) -> list[Row]:
     ]
 
 
-def format_rows() -> list[Row]:
-    """All networks."""
-    return [row for name in NETWORKS for row in network_rows(name)]
+FORMATS: list[Subject] = [partial(network_rows, name) for name in NETWORKS]
+"""A subject for each network."""

@@ -93,7 +93,8 @@ class Upscaler(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.full, self.half, self.quarter = twice(3, 16), twice(16, 32), twice(32, 64)
+        # `half` would hide a method of the module
+        self.fine, self.middle, self.coarse = twice(3, 16), twice(16, 32), twice(32, 64)
         self.to_half, self.to_full = (
             nn.ConvTranspose2d(64, 32, 2, 2),
             nn.ConvTranspose2d(32, 16, 2, 2),
@@ -102,9 +103,9 @@ class Upscaler(nn.Module):
         self.last = nn.Conv2d(16, 12, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        full = self.full(x)
-        half = self.half(functional.max_pool2d(full, 2))
-        quarter = self.quarter(functional.max_pool2d(half, 2))
+        full = self.fine(x)
+        half = self.middle(functional.max_pool2d(full, 2))
+        quarter = self.coarse(functional.max_pool2d(half, 2))
         half = self.merge_half(torch.cat((self.to_half(quarter), half), 1))
         full = self.merge_full(torch.cat((self.to_full(half), full), 1))
         large = functional.interpolate(x, scale_factor=2.0, mode="bilinear")

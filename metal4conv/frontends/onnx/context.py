@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +43,19 @@ class Context(Emitter):
 
     lower_subgraph: Callable[[Any, Sequence[Value]], list[Value]] | None = None
     """Lowers a subgraph with the given inputs into the current block; set by the graph's walker."""
+    dimension_names: Mapping[Size, str] = field(default_factory=dict)
+    """The names of the dynamic dimensions, by their symbols."""
     flat_sources: dict[int, FlatSource] = field(default_factory=dict)
     """By the identity of variables, which are kept alive with it."""
+
+    def check_size(self, x: Value, axis: int, wanted: Size, what: str) -> None:
+        """`UnsupportedModel` for a dynamic dimension that a constant, which `what` names, fixes."""
+        name = self.dimension_names.get(x.shape[axis])
+        if name is not None and is_static((wanted,)):
+            raise self.unsupported(
+                f'dimension "{name}" is dynamic, and must be {wanted} for {what}',
+                hint=f"give it as a number: --dim {name}={wanted}",
+            )
 
     # indices -------------------------------------------------------------------------------
 

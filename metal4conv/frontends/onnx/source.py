@@ -125,13 +125,17 @@ class OnnxSource:
             for item, kind in zip(self.inputs, types, strict=True)
         }
         version = getattr(toolkit.target, request.target)
-        positive = frozenset(
-            size
-            for kind in types
-            for size in kind.shape.symbolic_shape
-            if not isinstance(size, (int, np.integer))
+        names = {
+            symbol: size
+            for item, kind in zip(self.inputs, types, strict=True)
+            for size, symbol in zip(item.type.shape, kind.shape.symbolic_shape, strict=False)
+            if isinstance(size, str)
+        }
+        context = Context(
+            int(request.target.removeprefix("iOS")),
+            positive=frozenset(names),
+            dimension_names=names,
         )
-        context = Context(int(request.target.removeprefix("iOS")), positive=positive)
         walker = Walker(context, Functions(self.model.proto.functions, self.model.path.parent))
         program = Program()
         with Function(placeholders, opset_version=version) as function:

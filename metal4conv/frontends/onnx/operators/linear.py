@@ -23,6 +23,7 @@ def matmul(ctx: Context, A: Value, B: Value) -> Value:
     """
     if A.rank > 1 and B.rank == 2 and A.is_float and B.array is not None:
         weight = np.ascontiguousarray(B.array.T)
+        ctx.check_size(A, -1, weight.shape[1], "the constant matrix")
         return ctx.unary("linear", A, weight=ctx.value(weight))
     left = A if A.rank > 1 else ctx.expand_dims(A, [0])
     right = B if B.rank > 1 else ctx.expand_dims(B, [1])
@@ -51,6 +52,7 @@ def gemm(
         left = ctx.transpose(A, [1, 0]) if transA else A
         weight = B.array if transB else np.ascontiguousarray(B.array.T)
         weight = weight if alpha == 1 else weight * np.float32(alpha)
+        ctx.check_size(left, -1, weight.shape[1], "the constant matrix")
         held = B if weight is B.array else ctx.value(weight)
         bias = row_of(C, weight.shape[0])
         if bias is not None:
