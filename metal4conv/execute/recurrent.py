@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.table import MIL_OPS
@@ -120,6 +121,10 @@ def lstm(
     """
     names = (recurrent_activation, cell_activation, activation)
     if direction != "bidirectional":
+        is_plain = peephole is None and clip is None and names == ("sigmoid", "tanh", "tanh")
+        if is_plain and has_kernel(x, direction):
+            state = (initial_h, initial_c)
+            return lstm_at_once(x, state, weight_ih, weight_hh, bias, direction, output_sequence)
         projected = F.linear(x, weight_ih, bias)
         advance = lstm_step(weight_hh, peephole, names, clip)
         return run(projected, (initial_h, initial_c), advance, direction, output_sequence)
@@ -164,6 +169,39 @@ def rnn(
 
     projected = F.linear(x, weight_ih, bias)
     return run(projected, (initial_h,), advance, direction, output_sequence)
+
+
+def has_kernel(x: Tensor, direction: str) -> bool:
+    """Whether torch computes all steps in one call: there are some, and their number is known.
+
+    On a GPU the kernel would round as it likes, and wants its weights in one piece.
+    """
+    if isinstance(x, FakeTensor) or x.device.type != "cpu":
+        return False
+    return bool(x.numel()) and direction in ("forward", "reverse")
+
+
+def lstm_at_once(
+    x: Tensor,
+    state: tuple[Tensor, Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    direction: str,
+    output_sequence: bool,
+) -> State:
+    """All steps by torch's own kernel, whose gates are input, forget, cell and output."""
+
+    def reordered(rows: Tensor) -> Tensor:
+        i, f, o, z = rows.chunk(4)
+        return torch.cat((i, f, z, o))
+
+    given = weight_ih.new_zeros(len(weight_ih)) if bias is None else reordered(bias)
+    weights = [reordered(weight_ih), reordered(weight_hh), given, torch.zeros_like(given)]
+    steps = x if direction == "forward" else x.flip(0)
+    before = [part.unsqueeze(0) for part in state]
+    sequence, h, c = torch.lstm(steps, before, weights, True, 1, 0.0, False, False, False)
+    return (sequence if output_sequence else sequence[-1:], h[0], c[0])
 
 
 def lstm_step(
