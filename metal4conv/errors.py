@@ -69,6 +69,15 @@ def shortened(line: str, longest: int = LONGEST_LINE) -> str:
     return line if len(line) <= longest else f"{line[:half]} … {line[-half:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another package's message, without the rest of a long dump.
+
+    >>> first_line(ValueError("no such axis\\nin a graph")), first_line(KeyError())
+    ('no such axis', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class UsageError(Metal4ConvError):
     """An option, a name or a file that does not fit (exit code 2)."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from metal4conv.frontends.onnx.functions import Functions
+from metal4conv.frontends.onnx.functions import resolved_attributes
 from metal4conv.frontends.onnx.tensors import ONNX_NAMES, PACKED
 from metal4conv.frontends.onnx.value import Value, numpy_dtype
 
@@ -63,7 +63,7 @@ def fold_node(
     call = onnx.NodeProto()
     call.CopyFrom(node)
     del call.attribute[:]
-    call.attribute.extend(Functions([], None).resolved(node, outer).values())
+    call.attribute.extend(resolved_attributes(node, outer).values())
     try:
         evaluator = ReferenceEvaluator(call, opsets={"": opset})
         results = evaluator.run(None, given)

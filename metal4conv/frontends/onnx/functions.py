@@ -48,7 +48,7 @@ class Functions:
         call = onnx.NodeProto()
         call.CopyFrom(node)
         del call.attribute[:]
-        call.attribute.extend(self.resolved(node, outer).values())
+        call.attribute.extend(resolved_attributes(node, outer).values())
         types = [type_of(item).SerializeToString() for item in inputs]
         text = schema.get_context_dependent_function_with_opset_version(
             version, call.SerializeToString(), types
@@ -57,21 +57,6 @@ class Functions:
             return None
         function.ParseFromString(text)
         return function
-
-    def resolved(
-        self, node: onnx.NodeProto, outer: Mapping[str, onnx.AttributeProto]
-    ) -> dict[str, onnx.AttributeProto]:
-        """A node's attributes, those that refer to the call around it replaced by its."""
-        found = {}
-        for attribute in node.attribute:
-            if not attribute.ref_attr_name:
-                found[attribute.name] = attribute
-            elif attribute.ref_attr_name in outer:
-                copy = onnx.AttributeProto()
-                copy.CopyFrom(outer[attribute.ref_attr_name])
-                copy.name = attribute.name
-                found[attribute.name] = copy
-        return found
 
     def call_attributes(
         self,
@@ -86,7 +71,23 @@ class Functions:
             for name, attribute in schema.attributes.items():
                 if attribute.default_value.type:
                     defaults.setdefault(name, attribute.default_value)
-        return {**defaults, **self.resolved(node, outer)}
+        return {**defaults, **resolved_attributes(node, outer)}
+
+
+def resolved_attributes(
+    node: onnx.NodeProto, outer: Mapping[str, onnx.AttributeProto]
+) -> dict[str, onnx.AttributeProto]:
+    """A node's attributes, those that refer to the call around it replaced by its."""
+    found = {}
+    for attribute in node.attribute:
+        if not attribute.ref_attr_name:
+            found[attribute.name] = attribute
+        elif attribute.ref_attr_name in outer:
+            copy = onnx.AttributeProto()
+            copy.CopyFrom(outer[attribute.ref_attr_name])
+            copy.name = attribute.name
+            found[attribute.name] = copy
+    return found
 
 
 def schema_of(domain: str, name: str, opset: int) -> Any:

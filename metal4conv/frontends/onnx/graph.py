@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from metal4conv.errors import Metal4ConvError, UnsupportedModel
+from metal4conv.errors import Metal4ConvError, UnsupportedModel, first_line
 from metal4conv.frontends.names import clean_name
 from metal4conv.frontends.onnx.attributes import Attributes, attributes_of
 from metal4conv.frontends.onnx.context import Context
@@ -23,6 +23,7 @@ from metal4conv.frontends.onnx.folding import fold_node
 from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.schema import mixed_dtypes, result_dtypes
 from metal4conv.frontends.onnx.table import ONNX_OPS, Lowering, qualified_name
+from metal4conv.frontends.onnx.tensors import array_of
 from metal4conv.frontends.onnx.value import Value
 
 Opsets = Mapping[str, int]
@@ -188,8 +189,7 @@ class Walker:
             for name, item in zip(node.input, inputs, strict=True)
             if isinstance(item, Value)
         )
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"cannot be lowered with {shapes or 'no inputs'}: {reason}"
+        return f"cannot be lowered with {shapes or 'no inputs'}: {first_line(error)}"
 
     def unknown_operator(self, node: onnx.NodeProto) -> UnsupportedModel:
         """The error for an operator without lowering and without function body."""
@@ -262,8 +262,6 @@ class Walker:
         outer: Mapping[str, onnx.AttributeProto],
     ) -> list[Value]:
         """The outputs of a subgraph, lowered into the current block."""
-        from metal4conv.frontends.onnx.tensors import array_of
-
         inner = Scope(outer=scope)
         for tensor in graph.initializer:
             found = array_of(tensor, self.functions.folder)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from metal4conv.errors import UsageError
+from metal4conv.errors import UsageError, first_line
 from metal4conv.frontends.onnx.model import OnnxModel
 from metal4conv.frontends.onnx.tensors import PACKED
 from metal4conv.frontends.toolkit import quiet
@@ -50,11 +50,6 @@ def is_gap(error: Exception) -> bool:
     text = str(error)
     words = ("NOT_IMPLEMENTED", "Could not find an implementation", "opset", "IR version")
     return any(word in text for word in words)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class Session:

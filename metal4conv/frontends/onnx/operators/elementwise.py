@@ -165,28 +165,13 @@ def div(ctx: Context, a: Value, b: Value) -> Value:
     """Quotients; those of integers are cut towards 0, where MIL's go towards -∞."""
     if a.is_float:
         return ctx.div(a, b)
-    if a.dtype in UNSIGNED or (is_never_negative(ctx, a) and is_never_negative(ctx, b)):
+    if a.dtype in UNSIGNED or (ctx.is_never_negative(a) and ctx.is_never_negative(b)):
         return ctx.floor_div(a, b)
     quotient = ctx.floor_div(a, b)
     rest = ctx.sub(a, ctx.mul(quotient, b))
     # one too low where a rest is left and the quotient is negative
     is_low = ctx.binary("logical_and", ctx.binary("not_equal", rest, 0), ctx.less(quotient, 0))
     return integer_result(ctx, ctx.add(quotient, ctx.cast(is_low, a.dtype)), a.dtype)
-
-
-def is_never_negative(ctx: Context, value: Value) -> bool:
-    """Whether a value is a size, or computed from sizes and constants, and at least 0."""
-    sizes = value.sizes
-    if sizes is None:
-        return False
-    return all(
-        item.subs(dict.fromkeys(item.free_symbols, 1)) >= 0
-        and item.free_symbols <= ctx.positive
-        and not any(term.could_extract_minus_sign() for term in item.expand().as_ordered_terms())
-        if hasattr(item, "free_symbols")
-        else item >= 0
-        for item in sizes.reshape(-1)
-    )
 
 
 @ONNX_OPS("Mod")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from metal4conv.frontends.lowering import MOST_DIMENSIONS
 from metal4conv.frontends.onnx.context import Context, FlatSource, set_shape
 from metal4conv.frontends.onnx.operators.indexing import axes_that_stay, size_of_axes
 from metal4conv.frontends.onnx.operators.slicing import spread
@@ -54,10 +55,6 @@ def reshape(ctx: Context, data: Value, shape: Value, *, allowzero: int = 0) -> V
     if is_static(data.shape) and 0 in data.shape:
         return ctx.filled([0 if row == -1 else row for row in rows], 0, data.dtype)
     return reshaped(ctx, data, rows)
-
-
-MOST_DIMENSIONS = 5
-"""What Core ML takes; tensors of more may only be there on the way from one shape to another."""
 
 
 def reshaped(ctx: Context, data: Value, rows: list[int | Value]) -> Value:
