@@ -27,6 +27,21 @@ def running_on(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+def keep_freed_blocks() -> None:
+    """Makes glibc's allocator keep the large blocks that are freed after each operation.
+
+    It gives blocks of more than 128 kB back to the system, which has to clear their pages again
+    in the next run; freeing one of nearly 32 MB, its largest limit, raises that limit (mallopt(3),
+    M_MMAP_THRESHOLD). Measured on an LSTM: 12 ms a run before, 7 ms after. No page of this block
+    is ever touched; other allocators take no notice.
+    """
+    torch.empty(KEPT_BYTES, dtype=torch.uint8, device="cpu")
+
+
+KEPT_BYTES = (32 << 20) - (64 << 10)
+"""What still counts as below 32 MB with the allocator's own bytes and torch's alignment."""
+
+
 def current_device() -> torch.device:
     """Where tensors are made now.
 

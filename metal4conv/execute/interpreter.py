@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from metal4conv.errors import MissingDevice, UnsupportedModel
-from metal4conv.execute.devices import running_on
+from metal4conv.execute.devices import keep_freed_blocks, running_on
 from metal4conv.execute.features import (
     check_input,
     check_names,
@@ -25,6 +25,7 @@ from metal4conv.execute.marshal import (
     as_numpy,
     constant_tensor,
     is_host,
+    release,
     tensor_from_array,
 )
 from metal4conv.execute.pipeline import Pipeline, in_model, with_pictures
@@ -48,6 +49,7 @@ class Executor:
         self.inputs = {item.name: item.type for item in interface.inputs}
         self.outputs = {item.name: item.type for item in interface.outputs}
         self.states = {item.name: item.type for item in interface.states}
+        keep_freed_blocks()
         with torch.inference_mode(), running_on(self.device):
             self.plan: Plan = make_plan(function, self.materialize)
             self.plan.fold()
@@ -61,7 +63,11 @@ class Executor:
 
     def materialize(self, constant: Constant) -> torch.Tensor:
         """A constant on the device; on the CPU it shares the package file's memory."""
-        return constant_tensor(constant).to(self.device)
+        tensor = constant_tensor(constant)
+        found = tensor.to(self.device)
+        if found is not tensor:
+            release([tensor])
+        return found
 
     def predict(
         self, inputs: Mapping[str, Any], state: dict[str, np.ndarray] | None = None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.devices import moved
@@ -23,6 +24,7 @@ from metal4conv.execute.host_numbers import as_int, saturated, wrapped
 from metal4conv.execute.table import Bools, Floats, Ints, Operator, Tensors
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.program import Constant
+from metal4conv.mil.weights import release_pages
 
 HOST_ELEMENTS = 1024
 """Constants up to this many elements may take part in arithmetic on sizes."""
@@ -195,7 +197,26 @@ def constant_tensor(constant: Constant) -> torch.Tensor:
     From a file it is loaded anew: what had to be unpacked goes with the tensor.
     """
     array = constant.value if constant.file is None else constant.load()
-    return tensor_from_array(array, constant.type.dtype)
+    tensor = tensor_from_array(array, constant.type.dtype)
+    if constant.file is not None:
+        FROM_FILE[tensor] = array
+    return tensor
+
+
+FROM_FILE = WeakTensorKeyDictionary()
+"""The arrays, mostly mapped, of tensors that `constant_tensor` made of a file."""
+
+
+def release(arguments: Iterable[Any]) -> None:
+    """Gives back the memory of weights that are not needed as they stand in the file.
+
+    (Any: constant arguments, tensors and lists of them among others.)
+    """
+    for item in arguments:
+        if isinstance(item, list):
+            release(item)
+        elif isinstance(item, torch.Tensor) and item in FROM_FILE:
+            release_pages(FROM_FILE[item])
 
 
 def tensor_from_array(array: np.ndarray, dtype: str) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from metal4conv.errors import Metal4ConvError, UnsupportedModel
 from metal4conv.execute import families  # fills the tables
 from metal4conv.execute.binding import Materialize, bind, bind_folded, bind_host
-from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor
+from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, release
 from metal4conv.execute.step import Step, Values, Watch
 from metal4conv.execute.table import HOST_OPS, MIL_OPS, arithmetic_of
 from metal4conv.mil.program import Block, Constant, Function, Operation, TensorType
@@ -43,6 +43,7 @@ class Plan:
                     step.run(values)
                 except Exception as error:
                     raise explained(error, step.operation) from error
+                release(step.fixed.values())
             else:
                 remaining.append(step)
         for step in remaining:

@@ -7,7 +7,9 @@ given, with a first dimension of 1.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.table import MIL_OPS
+from metal4conv.execute.table import MIL_OPS, SPECIALIZED, Operator
 
 # Core ML takes no parameters here and uses its standard ones
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -121,10 +123,6 @@ def lstm(
     """
     names = (recurrent_activation, cell_activation, activation)
     if direction != "bidirectional":
-        is_plain = peephole is None and clip is None and names == ("sigmoid", "tanh", "tanh")
-        if is_plain and has_kernel(x, direction):
-            state = (initial_h, initial_c)
-            return lstm_at_once(x, state, weight_ih, weight_hh, bias, direction, output_sequence)
         projected = F.linear(x, weight_ih, bias)
         advance = lstm_step(weight_hh, peephole, names, clip)
         return run(projected, (initial_h, initial_c), advance, direction, output_sequence)
@@ -171,37 +169,112 @@ def rnn(
     return run(projected, (initial_h,), advance, direction, output_sequence)
 
 
-def has_kernel(x: Tensor, direction: str) -> bool:
-    """Whether torch computes all steps in one call: there are some, and their number is known.
+GIVEN = ("x", "initial_h", "initial_c", "output_sequence")
+"""Parameters of an lstm that `lstm_at_once` has too."""
+
+
+def plain_lstm(fixed: dict[str, Any], varying: set[str]) -> tuple[Operator, dict[str, Any]] | None:
+    """`lstm_at_once` with its weights, where torch's kernel computes what is asked for.
 
     On a GPU the kernel would round as it likes, and wants its weights in one piece.
+    (Any: constant arguments.)
     """
-    if isinstance(x, FakeTensor) or x.device.type != "cpu":
-        return False
-    return bool(x.numel()) and direction in ("forward", "reverse")
+    names = ("recurrent_activation", "cell_activation", "activation")
+    found = [str(fixed[name]).lower() if name in fixed else None for name in names]
+    fits = all(map(operator.contains, ({None, "sigmoid"}, {None, "tanh"}, {None, "tanh"}), found))
+    unusual = {"peephole", "peephole_back", "clip"}.intersection(fixed)
+    if not fits or unusual or not varying.issubset(GIVEN):
+        return None
+    direction = fixed.get("direction", "forward")
+    suffixes = {"forward": [""], "reverse": [""], "bidirectional": ["", "_back"]}.get(direction, [])
+    weights = [kernel_weights(fixed, suffix) for suffix in suffixes]
+    if len({tuple(item.shape for item in given) for given in weights}) != 1 or not weights[0]:
+        return None
+    kept = {name: fixed[name] for name in GIVEN if name in fixed}
+    return lstm_at_once, kept | {"weights": weights, "direction": direction}
 
 
-def lstm_at_once(
-    x: Tensor,
-    state: tuple[Tensor, Tensor],
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    direction: str,
-    output_sequence: bool,
-) -> State:
-    """All steps by torch's own kernel, whose gates are input, forget, cell and output."""
+def kernel_weights(fixed: dict[str, Any], suffix: str) -> list[Tensor]:
+    """The weights of one direction with the gates in torch's order: input, forget, cell, output.
+
+    Empty for weights that are not known, not on the CPU, or do not fit each other: the kernel
+    reads them unchecked.
+    """
 
     def reordered(rows: Tensor) -> Tensor:
         i, f, o, z = rows.chunk(4)
         return torch.cat((i, f, z, o))
 
-    given = weight_ih.new_zeros(len(weight_ih)) if bias is None else reordered(bias)
-    weights = [reordered(weight_ih), reordered(weight_hh), given, torch.zeros_like(given)]
-    steps = x if direction == "forward" else x.flip(0)
-    before = [part.unsqueeze(0) for part in state]
-    sequence, h, c = torch.lstm(steps, before, weights, True, 1, 0.0, False, False, False)
-    return (sequence if output_sequence else sequence[-1:], h[0], c[0])
+    given = [fixed.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias")]
+    if given[2] is None and isinstance(given[0], Tensor):
+        given[2] = given[0].new_zeros(len(given[0]))
+    known = [item for item in given if isinstance(item, Tensor) and is_readable(item)]
+    if len(known) < 3:
+        return []
+    input_side, hidden_side, bias = known
+    rows = len(hidden_side)
+    dims = (input_side.dim(), hidden_side.dim(), bias.dim())
+    if dims != (2, 2, 1) or hidden_side.shape[1] * 4 != rows:
+        return []
+    if len(input_side) != rows or len(bias) != rows:
+        return []
+    return [*map(reordered, known), torch.zeros_like(bias)]
+
+
+def is_readable(weight: Tensor) -> bool:
+    """Whether a weight is a real one on the CPU, in the dtype that the kernel takes here."""
+    if isinstance(weight, FakeTensor) or weight.device.type != "cpu":
+        return False
+    return weight.dtype == torch.float32 and weight.numel() > 0
+
+
+SPECIALIZED[lstm] = plain_lstm
+
+
+def lstm_at_once(
+    x: Tensor,
+    initial_h: Tensor,
+    initial_c: Tensor,
+    weights: list[list[Tensor]],
+    direction: str,
+    output_sequence: bool = False,
+) -> State:
+    """All steps by torch's own kernel; weights of `kernel_weights`, one list a direction."""
+    hidden = weights[0][1].shape[1]
+    check_lstm(x, (initial_h, initial_c), weights[0][0].shape[1], hidden * len(weights))
+    steps, batch, _ = x.shape
+    results = []
+    for index, given in enumerate(weights):
+        backwards = direction == "reverse" or index == 1
+        before = [
+            state.expand(batch, -1).chunk(len(weights), dim=-1)[index].unsqueeze(0).contiguous()
+            for state in (initial_h, initial_c)
+        ]
+        if steps and batch:
+            inputs = x.flip(0) if backwards else x
+            sequence, h, c = torch.lstm(inputs, before, given, True, 1, 0.0, False, False, False)
+        else:
+            (h, c), sequence = before, x.new_empty((steps, batch, hidden))
+        if not output_sequence:
+            sequence = sequence[-1:] if steps else h
+        results.append((sequence.flip(0) if index == 1 else sequence, h[0], c[0]))
+    if len(results) == 1:
+        return results[0]
+    return tuple(torch.cat(parts, dim=-1) for parts in zip(*results, strict=True))
+
+
+def check_lstm(x: Tensor, states: State, features: int, hidden: int) -> None:
+    """What torch's kernel leaves unchecked: it reads beyond an array that is too small."""
+    if x.dim() != 3 or x.shape[2] != features:
+        raise UnsupportedModel(
+            f"the weights of an lstm are for {features} features, found x {tuple(x.shape)}"
+        )
+    batch = x.shape[1]
+    for name, state in zip(("initial_h", "initial_c"), states, strict=True):
+        if tuple(state.shape) not in {(batch, hidden), (1, hidden)}:
+            raise UnsupportedModel(
+                f"an lstm takes states ({batch}, {hidden}) here, found {name} {tuple(state.shape)}"
+            )
 
 
 def lstm_step(

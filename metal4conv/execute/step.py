@@ -18,9 +18,10 @@ from metal4conv.execute.marshal import (
     host_to_dtype,
     is_host,
     parameters,
+    release,
     to_tensor,
 )
-from metal4conv.execute.table import Arithmetic, Operator
+from metal4conv.execute.table import SPECIALIZED, Arithmetic, Operator
 from metal4conv.mil.program import Operation
 
 if TYPE_CHECKING:
@@ -156,13 +157,19 @@ class Step:
         return settled(results, self.dtypes[0]) if self.dtypes else ()
 
     def prepare(self) -> None:
-        """Widens float16 weights once, when the step first runs.
+        """Widens float16 weights once, when the step first runs, and orders them as it likes.
 
         Steps that share a weight share the wide one; a weight that is no longer needed as it was
         is dropped.
         """
+        found = self.fixed
         if self.arithmetic == "wide":
-            self.fixed = {name: widened_weight(item) for name, item in self.fixed.items()}
+            self.fixed = {name: widened_weight(item) for name, item in found.items()}
+        specialize = SPECIALIZED.get(self.function) if self.function else None
+        varying = {argument.parameter for argument in self.arguments}
+        if specialize and (special := specialize(self.fixed, varying)):
+            self.function, self.fixed = special
+        release(item for name, item in found.items() if self.fixed.get(name) is not item)
         self.prepared = True
 
     def is_half(self, arguments: Iterable[Any]) -> bool:

@@ -50,6 +50,16 @@ kernel: float32 has more than twice the bits of float16, so that rounding throug
 nothing. For functions of one element a test goes through all float16 numbers.
 """
 
+Specialize = Callable[[dict[str, Any], set[str]], "tuple[Operator, dict[str, Any]] | None"]
+"""From constant arguments, and the names of the others, to a function that computes the same.
+
+It is called with the arguments given here instead of the constant ones; None where there is no
+such function. (Any: constant arguments.)
+"""
+
+SPECIALIZED: dict[Operator, Specialize] = {}
+"""Operators that are faster once their weights are prepared."""
+
 Arithmetic = Literal["exact", "rounded", "wide"]
 """How an operation treats float16: moves it, rounds by itself, or is given float32 and rounded."""
 

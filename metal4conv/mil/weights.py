@@ -105,6 +105,23 @@ class WeightFile:
         )
 
 
+def release_pages(array: np.ndarray) -> None:
+    """Gives the memory of an array that is mapped from a weight file back to the system.
+
+    Whoever reads the array again gets it from the file. Does nothing to other arrays, and where
+    the system has no such call.
+    """
+    base: object = array
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = array.ctypes.data - np.frombuffer(base, np.uint8, 1).ctypes.data
+    first, last = -(-start // mmap.PAGESIZE), (start + array.nbytes) // mmap.PAGESIZE
+    if first < last:
+        base.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
+
+
 def element_count(type: TensorType) -> int:
     """The number of elements of a type with plain sizes."""
     count = 1

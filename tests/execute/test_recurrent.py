@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from metal4conv.errors import UnsupportedModel
-from tests.execute.value_inference import assert_close, computed, random_array, symbolic_shapes
+from metal4conv.execute.recurrent import plain_lstm
+from tests.execute.value_inference import (
+    as_tensor,
+    assert_close,
+    computed,
+    random_array,
+    symbolic_shapes,
+)
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 2, 3, 4
 
@@ -229,3 +236,80 @@ def test_unknown_directions_and_activations():
         computed("rnn", **given, direction="bidirectional")
     with pytest.raises(UnsupportedModel, match="swish"):
         computed("rnn", **given, activation="swish")
+
+
+def prepared_lstm(**fixed):
+    """The function that stands in for an lstm once its weights are known; None where none does."""
+    tensors = {name: as_tensor(value) for name, value in fixed.items()}
+    special = plain_lstm(tensors, {"x", "initial_h", "initial_c"})
+    if special is None:
+        return None
+    function, kept = special
+
+    def run(x, h, c):
+        given = dict(zip(("x", "initial_h", "initial_c"), map(as_tensor, (x, h, c)), strict=True))
+        return tuple(item.numpy() for item in function(**given, **kept))
+
+    return run
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("output_sequence", [True, False])
+@pytest.mark.parametrize("steps", [0, 1, STEPS])
+def test_a_plain_lstm_at_once(direction, output_sequence, steps):
+    given = weights(4)
+    run = prepared_lstm(**given, direction=direction, output_sequence=output_sequence)
+    if not steps:
+        sequence, h, c = run(X[:0], H, C)
+        assert_all_close((h, c), (H, C))
+        assert sequence.shape == ((0, BATCH, HIDDEN) if output_sequence else (1, BATCH, HIDDEN))
+        return
+    x = X[:steps] if direction == "forward" else X[:steps][::-1]
+    sequence, h, c = slow_lstm(x, H, C, **given)
+    expected = (sequence if output_sequence else sequence[-1:], h, c)
+    assert_all_close(run(X[:steps], H, C), expected)
+
+
+@pytest.mark.parametrize("output_sequence", [True, False])
+def test_a_bidirectional_lstm_at_once(output_sequence):
+    forward, back = weights(4), weights(4, seed=7)
+    del forward["bias"], back["bias"]
+    given = {**forward, **{f"{name}_back": value for name, value in back.items()}}
+    run = prepared_lstm(**given, direction="bidirectional", output_sequence=output_sequence)
+    left = slow_lstm(X, H, C, **forward, bias=0)
+    right = slow_lstm(X[::-1], H + 1, C - 1, **back, bias=0)
+    sequences = (left[0], right[0][::-1])
+    if not output_sequence:
+        sequences = (left[0][-1:], right[0][-1:])
+    pairs = [sequences, *zip(left[1:], right[1:], strict=True)]
+    states = (np.concatenate((H, H + 1), -1), np.concatenate((C, C - 1), -1))
+    assert_all_close(run(X, *states), [np.concatenate(pair, axis=-1) for pair in pairs])
+
+
+def test_arrays_that_do_not_fit_an_lstm_are_refused_before_torch_reads_them():
+    run = prepared_lstm(**weights(4))
+    with pytest.raises(UnsupportedModel, match=r"\(2, 4\).*initial_h \(3, 4\)"):
+        run(X, np.zeros((3, HIDDEN), np.float32), C)
+    with pytest.raises(UnsupportedModel, match=r"\(2, 4\).*initial_c \(2, 2\)"):
+        run(X, H, C[:, :2].copy())
+    with pytest.raises(UnsupportedModel, match="for 3 features"):
+        run(X[..., :2].copy(), H, C)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"clip": 0.5},
+        {"peephole": np.zeros(3 * HIDDEN, np.float32)},
+        {"direction": "sideways"},
+        {"direction": "bidirectional"},
+        {"weight_hh": np.zeros((4 * HIDDEN, HIDDEN + 1), np.float32)},
+        {"weight_ih": np.zeros((3 * HIDDEN, INPUTS), np.float32)},
+        {"bias": np.zeros(HIDDEN, np.float32)},
+    ],
+    ids=lambda other: "-".join(other),
+)
+def test_only_a_plain_lstm_with_fitting_weights_is_computed_at_once(other):
+    assert prepared_lstm(**{**weights(4), **other}) is None
