@@ -10,6 +10,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from tests.bench.programs import long_program, sized_package
 
 CACHE = Path("build/bench/executor")
 ROUNDS = {"resnet50": 15, "vit_b": 9, "upscaler": 11, "lstm": 15}
+PAUSE = 0.2
+"""Seconds before each turn: threads of the peer before it, onnxruntime's above all, spin on."""
+
 SLACK = 1.1
 """Ratios of equal peers scatter by that much on a busy machine."""
 
@@ -39,6 +43,12 @@ class Peer:
         self.process.stdin.write(request + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+    def turn(self) -> float:
+        """Seconds of one run, after a pause."""
+        time.sleep(PAUSE)
+        seconds: float = self.ask("run")
+        return seconds
 
     def close(self) -> None:
         """Ends the process."""
@@ -98,7 +108,7 @@ def network_rows(name: str) -> list[Row]:
         for peer in peers.values():
             peer.ask("run")
         rounds = [
-            {means: peer.ask("run") for means, peer in peers.items()} for _ in range(ROUNDS[name])
+            {means: peer.turn() for means, peer in peers.items()} for _ in range(ROUNDS[name])
         ]
         memory = {means: peer.ask("memory") for means, peer in peers.items()}
     finally:
