@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metal4conv.errors import UnsupportedModel, UsageError
+from metal4conv.frontends.attention import FUSED_SINCE, fuse_attention
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
 from metal4conv.frontends.names import RESERVED
@@ -69,6 +70,9 @@ def finish_program(
         exact_reciprocals(function)
     frontend, main, backend = pipelines(convert_from, request)
     run_passes(program, frontend)
+    # coremltools' frontend for PyTorch keeps attention whole
+    if convert_from != "pytorch" and int(request.target.removeprefix("iOS")) >= FUSED_SINCE:
+        fuse_attention(program)
     findings = set_borders(program.functions["main"], inputs, outputs, request)
     with fast_range_checks():
         run_passes(program, main)

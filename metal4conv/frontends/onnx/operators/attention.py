@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metal4conv.frontends.attention import FUSED_SINCE
 from metal4conv.frontends.onnx.context import Context
 from metal4conv.frontends.onnx.table import ONNX_OPS
 from metal4conv.frontends.onnx.value import Size, Value, is_static
-
-FUSED_SINCE = 18
-"""The iOS version from which MIL has `scaled_dot_product_attention`."""
 
 
 @dataclass(frozen=True)
