@@ -152,6 +152,19 @@ def layout_report(file: str, dims: Iterable[str] = (), function: str | None = No
     return Report("layout", data, tuple(layout_findings(manifest)))
 
 
+def emitted_text(report: Report, language: str) -> str:
+    """The manifest of a layout report as JSON, or as code in a language of `layout.emit`."""
+    import json
+
+    from metal4conv.layout.emit import emit
+    from metal4conv.layout.manifest import manifest_from_json
+
+    document = report.data["layout"]
+    if language == "json":
+        return f"{json.dumps(document, indent=2)}\n"
+    return emit(manifest_from_json(document), language)
+
+
 def parse_number(text: str) -> tuple[str, int]:
     """`h=720` as name and number.
 

@@ -11,30 +11,63 @@ from metal4conv.commands import output_options
     "--dim", "dims", multiple=True, metavar="NAME=SIZE", help="A number for a dynamic dimension."
 )
 @click.option(
-    "--emit", type=click.Choice(["json"]), help="Print the manifest itself instead of a table."
+    "--emit",
+    type=click.Choice(["json", "swift", "objc", "cpp"]),
+    help="Print the manifest itself, or code for an app, instead of a table.",
 )
+@click.option("-o", "--output", metavar="FILE", help="Write what --emit prints to a file.")
 @click.option("--function", metavar="NAME", help="Function of a package that has several.")
 @output_options
 def command(
-    package: str, dims: tuple[str, ...], emit: str | None, function: str | None, **shown: bool
+    package: str,
+    dims: tuple[str, ...],
+    emit: str | None,
+    output: str | None,
+    function: str | None,
+    **shown: bool,
 ) -> int:
     """Show how to create and bind the tensors of a package.
 
     Dimensions are innermost first, as MTLTensorExtents takes them; strides are in elements. Sizes
     are formulas of the dynamic dimensions until --dim gives them numbers.
 
+    --emit prints code that an app compiles in: the sizes as functions of the dynamic dimensions,
+    and what creates and binds the tensors. cpp is a header of plain numbers for C, C++ and
+    shaders; objc is that header with Metal's objects; swift is one file.
+
     \b
     Example:
       metal4conv layout build/upscaler.mlpackage --dim h=720 --dim w=1280
+      metal4conv layout build/upscaler.mlpackage --emit swift -o UpscalerLayout.swift
     """
     from metal4conv import console
     from metal4conv.commands.rendering import show_layout
-    from metal4conv.inspection import layout_report
+    from metal4conv.errors import UsageError
+    from metal4conv.inspection import emitted_text, layout_report
 
+    if output is not None and emit is None:
+        raise UsageError("-o needs --emit: the table is for the terminal", where="-o")
     report = layout_report(package, dims, function)
-    if emit == "json":
-        import json
+    if emit is None:
+        return console.show(report, show_layout)
+    text = emitted_text(report, emit)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+    if emit != "json" and not shown["quiet"]:
+        console.show_findings(report.findings)
+    return report.exit_code
 
-        click.echo(json.dumps(report.data["layout"], indent=2))
-        return report.exit_code
-    return console.show(report, show_layout)
+
+def write_text(output: str, text: str) -> None:
+    """Writes one file, unless a folder stands there."""
+    from pathlib import Path
+
+    from metal4conv.errors import UsageError
+    from metal4conv.outputs import write_file
+
+    path = Path(output)
+    if path.is_dir():
+        raise UsageError(f"{output} is a folder, and a file is to be written", where="-o")
+    write_file(path, text)

@@ -1,0 +1,4 @@
+// Declarations for the checks of emitted code on machines without Apple's headers.
+#pragma once
+typedef long long int64_t;
+#define INT64_C(number) number##LL
