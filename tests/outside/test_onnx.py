@@ -9,17 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from metal4conv import load
-from metal4conv.frontends.source import ModelSource
-from tests.frontends.helpers import packaged, source
+from tests.frontends.helpers import source
+from tests.outside.onnx_checks import TOLERANCES, assert_close
 
 pytest.importorskip("transformers", reason="installed by make test-slow")
 pytest.importorskip("onnxscript", reason="installed by make test-slow")
 
 from tests.outside.onnx_exports import NETWORKS, Network, export  # needs transformers
-
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2}
-"""Of an output's largest magnitude."""
 
 NEWEST = {"trace": 20, "dynamo": 23}
 OPSETS = {"trace": (11, 17, 20), "dynamo": (18, 23)}
@@ -83,22 +79,6 @@ def ranges_of(file: Path, network: Network) -> list[str]:
         for axis, name in axes.items():
             found[item.type.tensor_type.shape.dim[axis].dim_param] = network.ranges[name]
     return [f"{name}={size}" for name, size in found.items() if name]
-
-
-def assert_close(
-    opened: ModelSource, cases: list[dict[str, np.ndarray]], folder: Path, precision: str
-) -> None:
-    """The package gives what onnxruntime gives, for all sizes."""
-    package, _ = packaged(opened, folder, precision)
-    executor = load(package)
-    for feeds in cases:
-        given = {name: item.astype(executor.inputs[name].dtype) for name, item in feeds.items()}
-        found, expected = executor.predict(given), opened.predict(feeds)
-        assert list(found) == list(expected)
-        for name, array in expected.items():
-            assert found[name].shape == array.shape, name
-            difference = np.abs(found[name].astype(np.float64) - array).max()
-            assert difference <= TOLERANCES[precision] * np.abs(array).max(), name
 
 
 @pytest.mark.slow
