@@ -31,7 +31,7 @@ MPS_DATA_TYPES = {
 """`MPSDataType` of `MPSCoreTypes.h`, for the element types that a tensor can have."""
 
 MOST_ITEMS = 1 << 20
-"""Functions, tensors, sizes and characters; where offsets meet, a file gives more than its bytes."""
+"""Functions, tensors, sizes and characters: where offsets meet, a file gives more than it holds."""
 
 
 @dataclass(frozen=True)
