@@ -15,7 +15,9 @@ from metal4conv.commands import output_options
     type=click.Choice(["json", "swift", "objc", "cpp"]),
     help="Print the manifest itself, or code for an app, instead of a table.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write what --emit prints to a file.")
+@click.option(
+    "-o", "--output-file", "output", metavar="FILE", help="Write what --emit prints to a file."
+)
 @click.option("--function", metavar="NAME", help="Function of a package that has several.")
 @output_options
 def command(

@@ -88,8 +88,8 @@ OPERATORS: dict[Operator, Callable[[int, int], int]] = {
 FUNCTIONS: dict[FunctionName, Callable[..., int]] = {
     "ceildiv": ceildiv,
     "align": align,
-    "min": min,
-    "max": max,
+    "min": lambda *values: min(values),  # which takes a single number no other way
+    "max": lambda *values: max(values),
 }
 PRECEDENCE: dict[Operator, int] = {"+": 1, "-": 1, "*": 2, "//": 2}
 

@@ -135,6 +135,10 @@ def test_errors_have_a_position(text, message):
     assert message in raised.value.message
 
 
+def test_extremum_of_one_size():
+    assert evaluate("min(h)-max(w)", {"h": 7, "w": 3}) == 4
+
+
 def test_evaluation_errors():
     with pytest.raises(UsageError, match='needs the size of "hight"') as raised:
         evaluate("2*hight", {"height": 3})
