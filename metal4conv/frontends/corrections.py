@@ -42,6 +42,9 @@ def fast_range_checks() -> Iterator[None]:
     """Within it, the pass that casts to float16 finds constants out of range faster.
 
     coremltools makes three arrays as large as each weight for it: 15 % of a ViT-B's conversion.
+    It also takes constants beyond 1e38 for infinities that do no harm; as a factor they do: a
+    mask `(1 - m) * -3.4e38` would be 0 * -inf, NaN, where nothing is hidden. Such a product stays
+    in float32.
     """
     from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
 
@@ -59,6 +62,8 @@ def fast_range_checks() -> Iterator[None]:
         ]
         if all(fits_float16(value) for value in values):
             return False
+        if operation.op_type == "mul" and any(np.isfinite(value).all() for value in values):
+            return True
         found: bool = original(operation)
         return found
 

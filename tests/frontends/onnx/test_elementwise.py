@@ -118,3 +118,17 @@ def test_broadcasting_over_dynamic_sizes(tmp_path: Path) -> None:
     )
     cases = [{"x": draw(2, h, 3), "r": draw(h, 1, seed=1), "s": np.float32(9)} for h in (1, 4)]
     check(made, tmp_path, *cases, dims=["h=1..4"])
+
+
+def test_a_mask_times_the_least_float32_hides_nothing_where_it_is_0(tmp_path):
+    """In float16 the factor would be -inf, and 0 * -inf NaN."""
+    nodes = [
+        node("Sub", ["one", "m"], ["hidden"]),
+        node("Mul", ["hidden", "least"], ["mask"]),
+        node("Add", ["x", "mask"], ["scores"]),
+        node("Softmax", ["scores"], ["y"], axis=-1),
+    ]
+    constants = {"one": np.float32([1]), "least": np.float32([np.finfo(np.float32).min])}
+    made = model(nodes, {"x": (2, 4), "m": (2, 4)}, ["y"], constants)
+    feeds = {"x": draw(2, 4), "m": np.float32([[1, 1, 1, 1], [1, 0, 0, 1]])}
+    check(made, tmp_path, feeds, precision="float16", tolerance=2e-3)
