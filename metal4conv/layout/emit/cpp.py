@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from metal4conv.layout.document import FORMAT, allowed_sizes
@@ -21,6 +21,9 @@ FUNCTIONS = {
     "min": "metal4conv_min",
     "max": "metal4conv_max",
 }
+
+WIDTH = 85
+"""Characters of a list that stays on one line."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def c_dimension(
 
 
 def condition_text(value: str, dimension: Dimension) -> str:
-    """Whether a dimension may have a size, in C and in Swift.
+    """Whether a dimension may have a size.
 
     >>> condition_text("h", Dimension(8, 64, 8, step=8))
     'h >= 8 && h <= 64 && h % 8 == 0'
@@ -250,14 +253,25 @@ def formulas(bound: BoundTensor) -> tuple[str, ...]:
     """The manifest's sizes, for a comment."""
     buffer = bound.buffer
     return (
-        f"dimensions {shape_text(bound.layout.dimensions)},",
-        f"buffer strides {shape_text(buffer.strides)}, {buffer.byte_length} bytes",
+        f"Dimensions {shape_text(bound.layout.dimensions)},",
+        f"strides in a buffer {shape_text(buffer.strides)},",
+        f"{buffer.byte_length} bytes.",
     )
 
 
 def initializer(sizes: Iterable[Size], language: Language) -> str:
     """The elements of an array; C has no empty initializers."""
-    return ", ".join(render(size, language) for size in sizes) or "0"
+    return listed([render(size, language) for size in sizes], 9) or "0"
+
+
+def listed(items: Sequence[str], indent: int) -> str:
+    """Items with commas between them, each on a line of its own where they are long.
+
+    >>> listed(["1", "2 * h"], 4)
+    '1, 2 * h'
+    """
+    line = ", ".join(items)
+    return line if len(line) <= WIDTH else f",\n{' ' * indent}".join(items)
 
 
 def c_macros(bound: BoundTensor, prefix: str, stem: str) -> Iterator[Macro]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metal4conv.layout.document import FORMAT, allowed_sizes
-from metal4conv.layout.emit.cpp import condition_text, formulas, tensor_comment
+from metal4conv.layout.emit.cpp import condition_text, formulas, listed, tensor_comment
 from metal4conv.layout.emit.expressions import Language, Statements, render
 from metal4conv.layout.emit.identifiers import (
     SWIFT_WORDS,
@@ -82,6 +83,14 @@ class SwiftDimension:
 
 
 @dataclass(frozen=True)
+class SwiftChoice:
+    """The open sizes of an input that enumerates its shapes, and the lists that they may be."""
+
+    sizes: str
+    allowed: str
+
+
+@dataclass(frozen=True)
 class SwiftFile:
     """What the template shows."""
 
@@ -92,7 +101,7 @@ class SwiftFile:
     origin: str
     dimensions: tuple[SwiftDimension, ...]
     fixed: tuple[tuple[str, int], ...]
-    enumerated: tuple[str, ...]
+    enumerated: tuple[SwiftChoice, ...]
     tensors: tuple[SwiftTensor, ...]
     dynamic_inputs: tuple[SwiftTensor, ...]
     max_buffer_bind_count: int
@@ -115,7 +124,7 @@ def swift_text(plan: Plan) -> str:
             swift_dimension(name, members[name], row) for name, row in plan.open.items()
         ),
         fixed=tuple((swift_literal(name), size) for name, size in plan.fixed.items()),
-        enumerated=tuple(choice_text(choices, language) for choices in plan.enumerated),
+        enumerated=tuple(choice_of(choices, language) for choices in plan.enumerated),
         tensors=tuple(tensors),
         dynamic_inputs=tuple(item for item in tensors if item.bound in plan.dynamic_inputs),
         max_buffer_bind_count=plan.manifest.max_buffer_bind_count,
@@ -150,19 +159,33 @@ def swift_dimension(name: str, member: str, dimension: Dimension) -> SwiftDimens
         member=member,
         comment=f"{swift_literal(name)}: {allowed_sizes(dimension)}",
         default=str(dimension.default),
-        condition=condition_text(member, dimension),
+        condition=(
+            f"{list(dimension.values)}.contains({member})"  # quicker to type-check than many `||`
+            if dimension.values
+            else condition_text(member, dimension)
+        ),
         name=swift_literal(name),
     )
 
 
-def choice_text(choices: tuple[Condition, ...], language: Language) -> str:
-    """The sizes of an input as an array, and whether it is among those that it allows."""
+def choice_of(choices: tuple[Condition, ...], language: Language) -> SwiftChoice:
+    """The open sizes of an input, and those that they may be."""
     formulas = dict.fromkeys(size for choice in choices for size, _ in choice)
-    values = ", ".join(render(size, language) for size in formulas)
-    rows = (
-        "[" + ", ".join(str(dict(choice)[size]) for size in formulas) + "]" for choice in choices
+    rows = [str([dict(choice)[size] for size in formulas]) for choice in choices]
+    return SwiftChoice(
+        sizes=array_literal([render(size, language) for size in formulas]),
+        allowed=array_literal(rows),
     )
-    return f"[{', '.join(rows)}].contains([{values}])"
+
+
+def array_literal(items: Sequence[str]) -> str:
+    """An array, with a line for each element where they are long.
+
+    >>> array_literal(["1", "2 * h"])
+    '[1, 2 * h]'
+    """
+    text = listed(items, 16)
+    return f"[\n{' ' * 16}{text}\n{' ' * 12}]" if "\n" in text else f"[{text}]"
 
 
 def swift_tensor(bound: BoundTensor, identifiers: Identifiers, language: Language) -> SwiftTensor:
@@ -170,7 +193,7 @@ def swift_tensor(bound: BoundTensor, identifiers: Identifiers, language: Languag
     layout, parts = bound.layout, Statements()
 
     def array(sizes: tuple[Size, ...]) -> str:
-        return "[" + ", ".join(render(size, language, parts) for size in sizes) + "]"
+        return array_literal([render(size, language, parts) for size in sizes])
 
     lists = (layout.dimensions, bound.buffer.strides, layout.cpu_strides)
     dimensions, strides, cpu_strides = map(array, lists)

@@ -88,8 +88,9 @@ METAL4CONV_FUNCTION metal4conv_int metal4conv_max(metal4conv_int first, metal4co
 #define CLASSIFIER_X_BYTE_LENGTH METAL4CONV_INT64(256)
 #define CLASSIFIER_X_CPU_BYTE_LENGTH METAL4CONV_INT64(160)
 
-// dimensions (10, 4),
-// buffer strides (1, 16), 256 bytes
+// Dimensions (10, 4),
+// strides in a buffer (1, 16),
+// 256 bytes.
 METAL4CONV_FUNCTION metal4conv_tensor classifier_x(void)
 {
     const metal4conv_tensor tensor = {
@@ -121,8 +122,9 @@ METAL4CONV_FUNCTION metal4conv_tensor classifier_x(void)
 #define CLASSIFIER_Y_BYTE_LENGTH METAL4CONV_INT64(256)
 #define CLASSIFIER_Y_CPU_BYTE_LENGTH METAL4CONV_INT64(112)
 
-// dimensions (7, 4),
-// buffer strides (1, 16), 256 bytes
+// Dimensions (7, 4),
+// strides in a buffer (1, 16),
+// 256 bytes.
 METAL4CONV_FUNCTION metal4conv_tensor classifier_y(void)
 {
     const metal4conv_tensor tensor = {

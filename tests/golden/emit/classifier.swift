@@ -10,7 +10,7 @@ import Metal
 /// strides are in elements, lengths in bytes. A pass takes its tensors in this order of steps:
 ///
 /// 1. compile the pipeline;
-/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each tensor, e.g. of `x`;
+/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each of `tensors`;
 /// 3. `makeArgumentTable(device:bindings:)` and `bind`, with the bindings of the pipeline's
 ///    reflection, which is there if `options.shaderReflection` was `.bindingInfo`.
 @available(macOS 26.0, iOS 26.0, tvOS 26.0, visionOS 26.0, macCatalyst 26.0, *)
@@ -22,8 +22,9 @@ struct ClassifierLayout: Hashable, Sendable {
 
     /// Input "x": float32, (4, 10) in Core ML.
     ///
-    /// dimensions (10, 4),
-    /// buffer strides (1, 16), 256 bytes
+    /// Dimensions (10, 4),
+    /// strides in a buffer (1, 16),
+    /// 256 bytes.
     var x: Tensor {
         Tensor(
             name: "x",
@@ -40,8 +41,9 @@ struct ClassifierLayout: Hashable, Sendable {
 
     /// Output "y": float32, (4, 7) in Core ML.
     ///
-    /// dimensions (7, 4),
-    /// buffer strides (1, 16), 256 bytes
+    /// Dimensions (7, 4),
+    /// strides in a buffer (1, 16),
+    /// 256 bytes.
     var y: Tensor {
         Tensor(
             name: "y",

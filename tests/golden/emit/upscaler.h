@@ -110,13 +110,17 @@ METAL4CONV_FUNCTION int upscaler_allows(upscaler_dims dims)
 #define UPSCALER_X_STRIDE_0 METAL4CONV_INT64(1)
 #define UPSCALER_X_CPU_STRIDE_0 METAL4CONV_INT64(1)
 
-// dimensions (w, h, 3, 1),
-// buffer strides (1, align(w, 32), h*align(w, 32), 3*h*align(w, 32)), 6*h*align(w, 32) bytes
+// Dimensions (w, h, 3, 1),
+// strides in a buffer (1, align(w, 32), h*align(w, 32), 3*h*align(w, 32)),
+// 6*h*align(w, 32) bytes.
 METAL4CONV_FUNCTION metal4conv_tensor upscaler_x(upscaler_dims dims)
 {
     const metal4conv_tensor tensor = {
         {dims.w, dims.h, 3, 1},
-        {1, metal4conv_align(dims.w, 32), dims.h * metal4conv_align(dims.w, 32), 3 * dims.h * metal4conv_align(dims.w, 32)},
+        {1,
+         metal4conv_align(dims.w, 32),
+         dims.h * metal4conv_align(dims.w, 32),
+         3 * dims.h * metal4conv_align(dims.w, 32)},
         {1, dims.w, dims.h * dims.w, 3 * dims.h * dims.w},
         6 * dims.h * metal4conv_align(dims.w, 32),
         6 * dims.h * dims.w,
@@ -140,13 +144,17 @@ METAL4CONV_FUNCTION metal4conv_tensor upscaler_x(upscaler_dims dims)
 #define UPSCALER_Y_STRIDE_0 METAL4CONV_INT64(1)
 #define UPSCALER_Y_CPU_STRIDE_0 METAL4CONV_INT64(1)
 
-// dimensions (2*w, 2*h, 3, 1),
-// buffer strides (1, align(2*w, 32), 2*h*align(2*w, 32), 6*h*align(2*w, 32)), 12*h*align(2*w, 32) bytes
+// Dimensions (2*w, 2*h, 3, 1),
+// strides in a buffer (1, align(2*w, 32), 2*h*align(2*w, 32), 6*h*align(2*w, 32)),
+// 12*h*align(2*w, 32) bytes.
 METAL4CONV_FUNCTION metal4conv_tensor upscaler_y(upscaler_dims dims)
 {
     const metal4conv_tensor tensor = {
         {2 * dims.w, 2 * dims.h, 3, 1},
-        {1, metal4conv_align(2 * dims.w, 32), 2 * dims.h * metal4conv_align(2 * dims.w, 32), 6 * dims.h * metal4conv_align(2 * dims.w, 32)},
+        {1,
+         metal4conv_align(2 * dims.w, 32),
+         2 * dims.h * metal4conv_align(2 * dims.w, 32),
+         6 * dims.h * metal4conv_align(2 * dims.w, 32)},
         {1, 2 * dims.w, 4 * dims.h * dims.w, 12 * dims.h * dims.w},
         12 * dims.h * metal4conv_align(2 * dims.w, 32),
         24 * dims.h * dims.w,

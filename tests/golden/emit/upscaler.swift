@@ -10,7 +10,7 @@ import Metal
 /// strides are in elements, lengths in bytes. A pass takes its tensors in this order of steps:
 ///
 /// 1. `setInputDimensions(of:bindings:)`, before the pipeline is compiled;
-/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each tensor, e.g. of `x`;
+/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each of `tensors`;
 /// 3. `makeArgumentTable(device:bindings:)` and `bind`, with the bindings of the pipeline's
 ///    reflection, which is there if `options.shaderReflection` was `.bindingInfo`.
 @available(macOS 26.0, iOS 26.0, tvOS 26.0, visionOS 26.0, macCatalyst 26.0, *)
@@ -40,8 +40,9 @@ struct UpscalerLayout: Hashable, Sendable {
 
     /// Input "x": float16, (1, 3, h, w) in Core ML.
     ///
-    /// dimensions (w, h, 3, 1),
-    /// buffer strides (1, align(w, 32), h*align(w, 32), 3*h*align(w, 32)), 6*h*align(w, 32) bytes
+    /// Dimensions (w, h, 3, 1),
+    /// strides in a buffer (1, align(w, 32), h*align(w, 32), 3*h*align(w, 32)),
+    /// 6*h*align(w, 32) bytes.
     var x: Tensor {
         Tensor(
             name: "x",
@@ -58,8 +59,9 @@ struct UpscalerLayout: Hashable, Sendable {
 
     /// Output "y": float16, (1, 3, 2*h, 2*w) in Core ML.
     ///
-    /// dimensions (2*w, 2*h, 3, 1),
-    /// buffer strides (1, align(2*w, 32), 2*h*align(2*w, 32), 6*h*align(2*w, 32)), 12*h*align(2*w, 32) bytes
+    /// Dimensions (2*w, 2*h, 3, 1),
+    /// strides in a buffer (1, align(2*w, 32), 2*h*align(2*w, 32), 6*h*align(2*w, 32)),
+    /// 12*h*align(2*w, 32) bytes.
     var y: Tensor {
         Tensor(
             name: "y",
@@ -67,7 +69,12 @@ struct UpscalerLayout: Hashable, Sendable {
             dataType: .float16,
             elementBytes: 2,
             dimensions: [2 * w, 2 * h, 3, 1],
-            strides: [1, Self.align(2 * w, 32), 2 * h * Self.align(2 * w, 32), 6 * h * Self.align(2 * w, 32)],
+            strides: [
+                1,
+                Self.align(2 * w, 32),
+                2 * h * Self.align(2 * w, 32),
+                6 * h * Self.align(2 * w, 32)
+            ],
             cpuStrides: [1, 2 * w, 4 * h * w, 12 * h * w],
             byteLength: 12 * h * Self.align(2 * w, 32),
             cpuByteLength: 24 * h * w

@@ -96,8 +96,9 @@ METAL4CONV_FUNCTION metal4conv_int metal4conv_max(metal4conv_int first, metal4co
 #define UPSCALER_X_BYTE_LENGTH METAL4CONV_INT64(5529600)
 #define UPSCALER_X_CPU_BYTE_LENGTH METAL4CONV_INT64(5529600)
 
-// dimensions (1280, 720, 3, 1),
-// buffer strides (1, 1280, 921600, 2764800), 5529600 bytes
+// Dimensions (1280, 720, 3, 1),
+// strides in a buffer (1, 1280, 921600, 2764800),
+// 5529600 bytes.
 METAL4CONV_FUNCTION metal4conv_tensor upscaler_x(void)
 {
     const metal4conv_tensor tensor = {
@@ -135,8 +136,9 @@ METAL4CONV_FUNCTION metal4conv_tensor upscaler_x(void)
 #define UPSCALER_Y_BYTE_LENGTH METAL4CONV_INT64(22118400)
 #define UPSCALER_Y_CPU_BYTE_LENGTH METAL4CONV_INT64(22118400)
 
-// dimensions (2560, 1440, 3, 1),
-// buffer strides (1, 2560, 3686400, 11059200), 22118400 bytes
+// Dimensions (2560, 1440, 3, 1),
+// strides in a buffer (1, 2560, 3686400, 11059200),
+// 22118400 bytes.
 METAL4CONV_FUNCTION metal4conv_tensor upscaler_y(void)
 {
     const metal4conv_tensor tensor = {

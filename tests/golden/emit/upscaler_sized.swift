@@ -10,7 +10,7 @@ import Metal
 /// strides are in elements, lengths in bytes. A pass takes its tensors in this order of steps:
 ///
 /// 1. `setInputDimensions(of:bindings:)`, before the pipeline is compiled;
-/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each tensor, e.g. of `x`;
+/// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each of `tensors`;
 /// 3. `makeArgumentTable(device:bindings:)` and `bind`, with the bindings of the pipeline's
 ///    reflection, which is there if `options.shaderReflection` was `.bindingInfo`.
 ///
@@ -25,8 +25,9 @@ struct UpscalerLayout: Hashable, Sendable {
 
     /// Input "x": float16, (1, 3, 720, 1280) in Core ML.
     ///
-    /// dimensions (1280, 720, 3, 1),
-    /// buffer strides (1, 1280, 921600, 2764800), 5529600 bytes
+    /// Dimensions (1280, 720, 3, 1),
+    /// strides in a buffer (1, 1280, 921600, 2764800),
+    /// 5529600 bytes.
     var x: Tensor {
         Tensor(
             name: "x",
@@ -43,8 +44,9 @@ struct UpscalerLayout: Hashable, Sendable {
 
     /// Output "y": float16, (1, 3, 1440, 2560) in Core ML.
     ///
-    /// dimensions (2560, 1440, 3, 1),
-    /// buffer strides (1, 2560, 3686400, 11059200), 22118400 bytes
+    /// Dimensions (2560, 1440, 3, 1),
+    /// strides in a buffer (1, 2560, 3686400, 11059200),
+    /// 22118400 bytes.
     var y: Tensor {
         Tensor(
             name: "y",

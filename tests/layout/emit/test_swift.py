@@ -174,7 +174,7 @@ def test_sizes_in_the_file_are_those_of_the_manifest() -> None:
         "strides": tensor.buffer.strides,
         "cpuStrides": tensor.cpu_strides,
     }.items():
-        (row,) = re.findall(rf"^            {label}: \[(.*)\],$", text, re.M)
+        (row,) = re.findall(rf"^            {label}: \[(.*?)\],$", text, re.M | re.S)
         scope = f"({row},)"
         names = {name: value_of_swift(name, parts, sizes) for name, _ in parts.lines}
         clean = re.sub(r"\b(Self|Swift)\.", "", scope)
