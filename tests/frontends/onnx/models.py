@@ -101,12 +101,17 @@ def check(
     precision: str = "float32",
     tolerance: float = 1e-5,
     target: str = "iOS18",
+    is_free: bool = True,
 ) -> Path:
-    """One package gives what the reference gives, for each case of inputs; its path."""
+    """One package gives what the reference gives, for each case of inputs; its path.
+
+    A dynamic package runs at five sizes at least, where so many are allowed; not so where the
+    values of inputs hang on its sizes, which `is_free` denies.
+    """
     source = opened(made, folder, dims=dims)
     package, _ = packaged(source, folder / "package", precision, target)
     executor = load(package)
-    for feeds in cases:
+    for feeds in (*cases, *(other_sizes(source, cases) if is_free else ())):
         held = {
             name: np.asarray(array)
             .reshape(np.shape(array) or (1,))
@@ -122,6 +127,77 @@ def check(
                 found[name].reshape(array.shape), array, rtol=tolerance, atol=tolerance
             )
     return package
+
+
+FEWEST_SIZES = 5
+MOST_TRIES = 40
+
+
+def other_sizes(
+    source: OnnxSource, cases: Sequence[Mapping[str, np.ndarray]]
+) -> list[dict[str, np.ndarray]]:
+    """Inputs at further sizes, the smallest first, so that there are five with the given ones.
+
+    Floats are drawn anew, integers repeat those of the first case: they may be indices. Sizes at
+    which the reference does not run either are passed over.
+    """
+    names = list(source.dimensions)
+    if not names or not cases:
+        return []
+    seen = {sizes_of(source, feeds) for feeds in cases}
+    allowed = [
+        item.values or range(item.minimum, (item.maximum or 16) + 1, item.step)
+        for item in (source.dimensions[name] for name in names)
+    ]
+    smallest = tuple(min(values) for values in allowed)
+    generator = np.random.default_rng(0)
+    tries = [smallest] + [
+        tuple(int(generator.choice(values)) for values in allowed) for _ in range(MOST_TRIES)
+    ]
+    found = []
+    for sizes in dict.fromkeys(tries):
+        if len(seen) >= FEWEST_SIZES:
+            break
+        known = dict(zip(names, sizes, strict=True))
+        feeds = {
+            item.name: resized(np.asarray(cases[0][item.name]), shape_at(item.type.shape, known))
+            for item in source.inputs
+        }
+        if sizes not in seen and runs(source, feeds):
+            seen.add(sizes)
+            found.append(feeds)
+    return found
+
+
+def sizes_of(source: OnnxSource, feeds: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """The size of each dynamic dimension in a case of inputs."""
+    known = {
+        name: size
+        for item in source.inputs
+        for name, size in zip(item.type.shape, np.shape(feeds[item.name]), strict=False)
+    }
+    return tuple(known[name] for name in source.dimensions)
+
+
+def shape_at(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A shape with numbers for its names."""
+    return tuple(sizes[size] if isinstance(size, str) else size for size in shape)
+
+
+def resized(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of another shape: floats around 0, or the same integers again and again."""
+    if array.shape == shape or array.dtype.kind != "f":
+        return np.resize(array, shape)
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(array.dtype)
+
+
+def runs(source: OnnxSource, feeds: Mapping[str, np.ndarray]) -> bool:
+    """Whether the reference takes these inputs."""
+    try:
+        source.predict(feeds)
+    except Exception:  # whatever onnxruntime or onnx raise
+        return False
+    return True
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:

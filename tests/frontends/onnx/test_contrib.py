@@ -251,7 +251,7 @@ def test_group_query_attention(window: int, rotary: int, packed: bool, tmp_path:
         local_window_size=window,
     )
     cases = []
-    for t, p in ((1, 1), (1, 6)):
+    for t, p in ((1, 1), (1, 6), (1, 2), (1, 4), (1, 8)):
         feeds = {"past_k": draw(1, 2, p, 16, seed=3), "past_v": draw(1, 2, p, 16, seed=4)}
         feeds["q"] = draw(1, t, 128 if packed else 64)
         if not packed:
@@ -259,7 +259,7 @@ def test_group_query_attention(window: int, rotary: int, packed: bool, tmp_path:
         feeds["lengths"] = np.array([p + t - 1], np.int32)
         feeds["total"] = np.array(p + t, np.int32)
         cases.append(feeds)
-    check(made, tmp_path, *cases, dims=["t=1..8@4", "p=1..8@4"])
+    check(made, tmp_path, *cases, dims=["t=1..8@4", "p=1..8@4"], is_free=False)
 
 
 @pytest.mark.parametrize("ids", [[3], [[4, 2, 0], [1, 1, 5]]])

@@ -150,7 +150,7 @@ def test_modes(
     )
     sizes = (2, 6) if height == "h" else (6,)
     cases = [{"x": draw(1, 2, size, 10)} for size in sizes]
-    dims = ["h=2..8"] if height == "h" else []
+    dims = ["h=2..10/2"] if height == "h" else []
     check(made, tmp_path, *cases, dims=dims, tolerance=1e-4)
 
 
