@@ -13,17 +13,20 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from metal4conv import device
+from metal4conv.device.api import Api
 from tests.device.apple_headers import CLASSES, declared
 from tests.device.read_pyobjc import FACTS
 
 DEVICE = Path(device.__path__[0])
 
-SPEAKERS = ("metal.py", "runner.py", "tensors.py", "bindings.py", "failures.py")
+SPEAKERS = (
+    *("metal.py", "runner.py", "submission.py", "tensors.py", "bindings.py", "failures.py"),
+)
 """The files of `device/` that call Metal, as far as they exist."""
 
 APPLE_NAME = re.compile(r"(?:MTL4?|NS)[A-Z]\w+|MTL_\w+")
@@ -55,14 +58,16 @@ def speakers() -> list[Path]:
 
 def python_names(sources: Mapping[str, str]) -> set[str]:
     """Methods that are Python's own, or defined in these sources."""
-    kinds = (str, bytes, bytearray, list, dict, set, tuple, int, memoryview, Path, re.Pattern)
-    names = {name for kind in kinds for name in dir(kind)}
-    names |= {"tobytes", "flush", "close", "fileno"}  # numpy's and files'
+    kinds = (str, bytes, list, dict, set, tuple, int, Path, re.Pattern)
+    names = {name for kind in kinds for name in dir(kind)} - {"index", "name", "count"}
+    names |= {"tobytes", "sum", "min", "max"}  # numpy's; not all of them, as `strides` is Metal's
+    names |= {"flush", "close", "acquire", "release", "set", "is_set"}  # of files, locks and events
+    names |= {item.name for item in fields(Api)}
     for text in sources.values():
         names |= {
             node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)
         }
-    return names - {"index", "name", "count", "values"} | {"values"}
+    return names
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -79,11 +84,13 @@ def said_in(text: str, python: set[str]) -> Iterator[Said]:
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr=name, value=receiver)):
-                if root_of(receiver) not in modules and is_selector(node, name, python):
+                called_on = last_of(receiver)
+                if called_on in MODULES or root_of(receiver) in modules:
+                    continue
+                if is_selector(node, name, python):
                     yield Said("call", selector_of(name), node.lineno, node)
-            case ast.Attribute(attr=name, value=ast.Name(id=module) | ast.Attribute(attr=module)):
-                if module in MODULES:
-                    yield Said("name", name, node.lineno)
+            case ast.Attribute(attr=name, value=receiver) if last_of(receiver) in MODULES:
+                yield Said("name", name, node.lineno)
         if isinstance(node, ast.Constant) and id(node) not in docstrings:
             yield from said_by_text(node)
     yield from documented_numbers(tree)
@@ -94,6 +101,14 @@ def root_of(node: ast.expr) -> str:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def last_of(node: ast.expr) -> str:
+    """The last name of a chain of attributes."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 def is_selector(call: ast.Call, name: str, python: set[str]) -> bool:
@@ -195,7 +210,8 @@ def problems_of_argument(
     of a length that it does not know is written to or read as it is: None and lists do not do.
     """
     is_none = isinstance(argument, ast.Constant) and argument.value is None
-    is_error = annotation.get("type") == "^@" and annotation.get("type_modifier") == "o"
+    is_object = annotation.get("type", "^@") == "^@"  # of classes' methods the runtime knows it
+    is_error = is_object and annotation.get("type_modifier") == "o"
     part = selector.split(":")[position]
     if is_error and not is_none:
         yield f'"{selector}": argument {position + 1} is an out-parameter, for which None is given'
