@@ -36,9 +36,6 @@ CONSTANT_OF_DOCSTRING = re.compile(r"`((?:MTL4?|NS)[A-Z]\w+)`")
 MODULES = ("metal", "foundation", "Metal", "Foundation")
 """What PyObjC's modules are called in the runner."""
 
-OBJC = {"registerMetaDataForSelector"}
-"""What the runner calls of the module `objc` itself."""
-
 
 @dataclass(frozen=True)
 class Said:
@@ -128,13 +125,14 @@ def selector_of(name: str) -> str:
 
 
 def said_by_text(node: ast.Constant) -> Iterator[Said]:
-    """A class, constant or selector that is a whole string."""
-    if not isinstance(node.value, str):
+    """A class, constant or selector that is a whole string, or bytes as PyObjC wants them."""
+    text = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+    if not isinstance(text, str):
         return
-    if APPLE_NAME.fullmatch(node.value):
-        yield Said("name", node.value, node.lineno)
-    elif SELECTOR.fullmatch(node.value):
-        yield Said("text", node.value, node.lineno)
+    if APPLE_NAME.fullmatch(text):
+        yield Said("name", text, node.lineno)
+    elif SELECTOR.fullmatch(text):
+        yield Said("text", text, node.lineno)
 
 
 def documented_numbers(tree: ast.Module) -> Iterator[Said]:

@@ -12,9 +12,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from metal4conv.device.metal import register
 from metal4conv.layout import rules
 from tests.device.apple_headers import CLASSES, declared
 from tests.device.bindings import (
@@ -121,6 +124,27 @@ def test_what_only_headers_have_is_said_with_its_source() -> None:
         for name in declared()[selector]:
             assert CLASSES[name].header.endswith(".h")
             assert not CLASSES[name].parent or CLASSES[name].parent in CLASSES
+
+
+def test_what_the_runner_registers_is_what_pyobjc_lacks() -> None:
+    registered: list[tuple[bytes, bytes, dict[str, Any]]] = []
+    objc = SimpleNamespace(
+        _C_IN=b"n", registerMetaDataForSelector=lambda *row: registered.append(row)
+    )
+    register(objc)
+    ((owner, selector, annotation),) = registered
+    assert selector.decode() in CLASSES[owner.decode()].selectors
+    assert selector.decode() not in FACTS_OF_WHEEL["selectors"], "PyObjC has it by now"
+    first = 2  # arguments count from the object and the selector
+    parts = selector.decode().split(":")
+    assert annotation == {
+        "arguments": {
+            first + parts.index("values"): {
+                "type_modifier": b"n",
+                "c_array_length_in_arg": first + parts.index("initWithRank"),
+            }
+        }
+    }
 
 
 def wheel(folder: Path) -> Path:
