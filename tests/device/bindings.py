@@ -39,12 +39,16 @@ MODULES = ("metal", "foundation", "Metal", "Foundation")
 
 @dataclass(frozen=True)
 class Said:
-    """One thing that a source says: a call, a name, a number or a selector's text."""
+    """One thing that a source says: a call, a name, a number or a selector's text.
+
+    `is_statement` says of a call that nobody looks at its result.
+    """
 
     kind: str
     name: str
     line: int
     call: ast.Call | None = None
+    is_statement: bool = False
     value: int | None = None
 
 
@@ -77,7 +81,7 @@ def said_in(text: str, python: set[str]) -> Iterator[Said]:
     """Everything that a source says to Metal."""
     tree = ast.parse(text)
     modules = imported(tree)
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr=name, value=receiver)):
@@ -85,10 +89,11 @@ def said_in(text: str, python: set[str]) -> Iterator[Said]:
                 if called_on in MODULES or root_of(receiver) in modules:
                     continue
                 if is_selector(node, name, python):
-                    yield Said("call", selector_of(name), node.lineno, node)
+                    unused = id(node) in statements
+                    yield Said("call", selector_of(name), node.lineno, node, unused)
             case ast.Attribute(attr=name, value=receiver) if last_of(receiver) in MODULES:
                 yield Said("name", name, node.lineno)
-        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+        if isinstance(node, ast.Constant) and id(node) not in statements:
             yield from said_by_text(node)
     yield from documented_numbers(tree)
 
@@ -163,6 +168,7 @@ def problems_of(said: Said, facts: Mapping[str, Any]) -> Iterator[str]:
         case "call":
             assert said.call is not None
             yield from problems_of_call(said.name, said.call, facts)
+            yield from problems_of_result(said, facts)
         case "text" if not is_known_selector(said.name, facts):
             yield f'nothing is known of the selector "{said.name}"'
         case "name" if not is_known_name(said.name, facts):
@@ -197,6 +203,15 @@ def problems_of_call(selector: str, call: ast.Call, facts: Mapping[str, Any]) ->
     for position, argument in enumerate(call.args):
         annotation = arguments.get(str(position), {})
         yield from problems_of_argument(selector, position, argument, annotation)
+
+
+def problems_of_result(said: Said, facts: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the use of a result: one that never comes, or an error that is dropped."""
+    fact = facts["selectors"].get(said.name, {})
+    if fact.get("result") == {"type": "v"} and not said.is_statement:
+        yield f'"{said.name}" gives nothing back'
+    if said.name.endswith("error:") and said.is_statement:
+        yield f'"{said.name}": nobody looks at its result and error'
 
 
 def problems_of_argument(

@@ -80,6 +80,8 @@ def test_what_is_right_passes() -> None:
         ("api.metal.MTLTensorDescriptor", "api.metal.MTLTensorDescription", "of the name"),
         ("setUsage_(4)", "setUsage_(api.metal.MTLTensorUsageMachinelearning)", "of the name"),
         ("setUsage_(4)", 'setUsage_(getattr(api.metal, "MTLTensorUsed"))', "of the name"),
+        ("tensor.replaceSlice", "data = tensor.replaceSlice", "gives nothing back"),
+        ("tensor, error = device.new", "error = tensor = device\n    device.new", "nobody looks"),
         ("HEAP = 1", "HEAP = 2", "MTLHeapTypePlacement is 1, not 2"),
         ("`MTLHeapTypePlacement`", "`MTLHeapTypePlaced`", "MTLHeapTypePlaced is None, not 1"),
         ('"initWithRank:values:"', '"initWithRank:value:"', "nothing is known"),
