@@ -13,11 +13,10 @@ class Api:
 
     `metal` is the module `Metal`: functions, classes and constants. A class that the running
     system lacks is missing as an attribute. `foundation` is the module `Foundation`. `register`
-    tells PyObjC of selectors that its own metadata lacks; call it once a device was made, before
-    the first of those selectors.
+    tells PyObjC of the selectors that its own metadata lacks, before the first call of them.
     """
 
-    metal: Any  # untyped: PyObjC's modules have no types
+    metal: Any  # PyObjC's modules have no types
     foundation: Any  # as above
     register: Callable[[], None]
     is_emulated: bool = False
