@@ -90,7 +90,8 @@ def check_labels(request: RunRequest, inputs: Mapping[str, Mapping[str, np.ndarr
     """Labels name files, and each needs inputs; `UsageError` otherwise."""
     labels = [case.label for case in request.cases]
     for label in labels:
-        if label not in inputs or labels.count(label) > 1 or Path(label).name != label:
+        is_name = bool(label) and Path(label).name == label
+        if not is_name or label not in inputs or labels.count(label) > 1:
             raise UsageError(f"case {label!r} has no inputs, or a name that is not its own")
 
 
@@ -271,13 +272,13 @@ def failure_in(records: tuple[Record, ...], ending: Ending, stderr: str) -> Fail
             return None
         case "failed":
             return told(last, stderr)
-    at = f"step {last.number}: {last.name}" if last.number else "before its first step"
+    at = f"at step {last.number}: {last.name}" if last.number else "before the first step"
     place = (last.number, last.name, last.case, last.backing)
     if ending.silent is not None:
-        message = f"no sign of life for {ending.silent:.0f} s at {at}; the process was ended"
+        message = f"no sign of life for {ending.silent:.0f} s {at}; the process was ended"
         hint = "compiling a large network may take minutes; allow more time with --timeout"
         return Failure("timeout", message, *place, stderr=stderr, hint=hint)
-    message = f"aborted at {at} ({manner(ending.code)})"
+    message = f"aborted {at} ({manner(ending.code)})"
     return Failure("aborted", message, *place, stderr=stderr, hint=hint_for(stderr))
 
 
