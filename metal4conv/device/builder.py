@@ -201,7 +201,8 @@ def build_into(
         try:
             metal = read_metal_package(target)
         except DamagedFile as error:
-            raise quoting(error, said) from None
+            reason = error.message.replace(str(target), target.name)
+            raise quoting(DamagedFile(f"{TOOL} was not done: {reason}"), said) from None
         built = Built(metal, (*said_findings(said), *check_against(manifest, metal)))
     except BaseException:
         remove(target)

@@ -18,7 +18,7 @@ from metal4conv.device.reflection import (
     ReflectedTensor,
     read_reflection,
 )
-from metal4conv.device.suitability import metal_findings, require_suitable
+from metal4conv.device.suitability import ENTRY_POINT, metal_findings, require_suitable
 from metal4conv.errors import DamagedFile, UsageError
 from metal4conv.layout.document import LayoutManifest, Sizes, TensorLayout
 from metal4conv.mil.package import check_file
@@ -55,8 +55,9 @@ class MetalPackage:
     unreadable: str | None = None
 
     def function(self, name: str) -> ReflectedFunction | None:
-        """The function of this name."""
-        return next((item for item in self.functions or () if item.name == name), None)
+        """The function of this name, or else the usual one: there is but one in a package."""
+        functions = {item.name: item for item in self.functions or ()}
+        return functions.get(name) or functions.get(ENTRY_POINT)
 
 
 def read_metal_package(path: str | Path) -> MetalPackage:
@@ -152,14 +153,15 @@ def check_against(manifest: LayoutManifest, metal: MetalPackage) -> tuple[Findin
         shown = ", ".join(item.name for item in metal.functions) or "none"
         message = f'{metal.path.name} has no function "{name}"; it has {shown}'
         return (Finding("failure", "function-missing", message, name),)
-    if nameless(function) and manifest.tensors:
+    if nameless(function):
         return tuple(nameless_findings(manifest, function))
     return (*named_findings(manifest, function), *order_findings(manifest, function))
 
 
 def nameless(function: ReflectedFunction) -> bool:
     """Whether no tensor has a name, as in packages that were written with MPSGraph."""
-    return not any(tensor.name for tensor in (*function.inputs, *function.outputs))
+    tensors = (*function.inputs, *function.outputs)
+    return bool(tensors) and not any(tensor.name for tensor in tensors)
 
 
 def nameless_findings(manifest: LayoutManifest, function: ReflectedFunction) -> Iterator[Finding]:
