@@ -60,8 +60,10 @@ def main(home: Home) -> NoReturn:
         failure = failure_of(error)
         if failure is not error:
             traceback.print_exc()  # the parent shows it beside the step
-        journal.fail(failure)
-        leave(home, 1)
+        try:
+            journal.fail(failure)
+        finally:  # also when the folder is gone, with the parent
+            leave(home, 1)
 
 
 def open_requested(request: RunRequest) -> Api:

@@ -16,13 +16,13 @@ class Journal:
     and the first one before that."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = (folder / STEPS_FILE).open("a", encoding="utf-8")
+        self.file = folder / STEPS_FILE
         self.current = Record("begin", 1, STEPS[0])
 
     def write(self, record: Record) -> None:
         """Adds a line; it is the system's before this returns, and outlives the process."""
-        self.file.write(record_line(record) + "\n")
-        self.file.flush()
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(record_line(record) + "\n")
 
     @contextmanager
     def step(

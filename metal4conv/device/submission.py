@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from metal4conv.device.api import Api
@@ -176,6 +177,8 @@ def start_capture(api: Api, device: Any, path: str) -> Any:  # Any: objects of M
     manager_class = getattr(api.metal, "MTLCaptureManager", None)
     if manager_class is None or api.is_emulated:
         raise RunFailed("refused", "only Metal itself writes captures", "leave --capture out")
+    if Path(path).exists():
+        raise RunFailed("refused", f"{path} is there already", "remove it, or name another")
     manager = made(manager_class.sharedCaptureManager(), "sharedCaptureManager")
     document = api.metal.MTLCaptureDestinationGPUTraceDocument
     if not manager.supportsDestination_(document):

@@ -150,8 +150,8 @@ def test_outputs_of_a_child_that_died_while_writing_do_not_count(run):
         """
         with journal.step("read the outputs", "case0", "device"):
             (folder / outputs_file("case0", "device")).write_bytes(b"half")
-            journal.file.write('{"state": "do')
-            journal.file.flush()
+            with journal.file.open("a") as file:
+                file.write('{"state": "do')
             os.kill(os.getpid(), signal.SIGKILL)
         """
     )
