@@ -25,7 +25,13 @@ from tests.device.read_pyobjc import FACTS
 DEVICE = Path(device.__path__[0])
 
 SPEAKERS = (
-    *("metal.py", "runner.py", "submission.py", "tensors.py", "bindings.py", "failures.py"),
+    "metal.py",
+    "runner.py",
+    "session.py",
+    "submission.py",
+    "tensors.py",
+    "bindings.py",
+    "failures.py",
 )
 """The files of `device/` that call Metal, as far as they exist."""
 

@@ -13,7 +13,7 @@ from metal4conv.device import runner, submission
 from metal4conv.device.failures import RunFailed
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import STEPS, RunCase, read_records
-from tests.device.plans import CASE, X, Y, request
+from tests.device.plans import X, Y, request
 from tests.device.stub_metal import Extents, StubMetal
 
 INPUTS = np.arange(40, dtype=np.float32).reshape(4, 10)
@@ -380,8 +380,3 @@ def test_odd_outputs_are_noted(tmp_path, values, text):
     runner.note_oddities(Journal(tmp_path), {"y": np.array(values, np.float32)})
     found = notes(read_records(tmp_path))
     assert found[0].startswith(text) if text else found == [], found
-
-
-def test_a_case_is_checked_before_it_compiles(run, metal):
-    failing(run, inputs={"x": INPUTS.astype(np.int32)}, cases=(CASE,))
-    assert "compile" not in metal.calls
