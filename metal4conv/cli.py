@@ -17,6 +17,7 @@ COMMANDS = {
     "reshape": "Give a package other sizes: fixed, enumerated, or a range.",
     "inspect": "Show what is in a package or model: inputs, outputs, operations, weights.",
     "layout": "Show how to create and bind the tensors of a package.",
+    "package": "Make a Metal package, which an app loads as a library, of a Core ML package.",
     "verify": "Prove that a package gives what its source model gave.",
     "run": "Run a package on this machine: its outputs, and with --trace every operation's.",
     "doctor": "Show what this machine can do, and what to install for the rest.",

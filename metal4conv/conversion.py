@@ -30,6 +30,7 @@ from metal4conv.mil.program import Dimension
 from metal4conv.mil.schema import deterministic_bytes, new_model
 from metal4conv.mil.writer import set_metadata, write_package
 from metal4conv.outputs import depfile_text, staged, write_file
+from metal4conv.packaging import MetalStep, add_metal_package, metal_step
 from metal4conv.report import Finding, Report
 from metal4conv.verify.draw import (
     DEFAULT_LIMIT_BYTES,
@@ -60,7 +61,10 @@ class GoldenOptions:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The files that a conversion wrote (or found unchanged), and what to know about them."""
+    """The files that a conversion wrote (or found unchanged), and what to know about them.
+
+    `metal_package` is None where none was wanted, or none could be made.
+    """
 
     package: Path
     manifest: Path
@@ -69,11 +73,12 @@ class Conversion:
     source: Mapping[str, str]
     findings: tuple[Finding, ...] = ()
     unchanged: tuple[Path, ...] = field(default=())
+    metal_package: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All outputs."""
-        found = (self.package, self.manifest, self.golden)
+        found = (self.package, self.manifest, self.golden, self.metal_package)
         return tuple(path for path in found if path is not None)
 
     def report(self) -> Report:
@@ -83,6 +88,7 @@ class Conversion:
             "package": str(self.package),
             "manifest": str(self.manifest),
             "golden": None if self.golden is None else str(self.golden),
+            "metal_package": None if self.metal_package is None else str(self.metal_package),
             "unchanged": [str(path) for path in self.unchanged],
             "layout": self.layout.to_json(),
         }
@@ -104,14 +110,17 @@ def convert(
     signature: str | None = None,
     trust: bool = False,
     golden: GoldenOptions | None = None,
+    mtlpackage: bool | None = None,
     depfile: str | Path | None = None,
     say: Say = lambda text: None,
 ) -> Conversion:
     """Converts a model; the files appear in the folder `output` when everything went well.
 
     `inputs` and `dims` are written as on the command line: `x:1x3xhxw:float16`, `h=64..2160`.
-    `say` is told what is being done.
+    `mtlpackage` says whether to make a Metal package, too; without it one is made where Apple's
+    tool is, and a failure is a finding. `say` is told what is being done.
     """
+    step = metal_step(mtlpackage)
     options = parse_options(inputs, dims, weights=weights, signature=signature, trust=trust)
     floats = {
         spec.name: spec.dtype
@@ -124,7 +133,14 @@ def convert(
     package_name = name or opened.name
     check_name(package_name)
     done = build(
-        opened, package_name, Path(output), output_names, request, golden or GoldenOptions(), say
+        opened,
+        package_name,
+        Path(output),
+        output_names,
+        request,
+        golden or GoldenOptions(),
+        say,
+        step,
     )
     if depfile is not None:
         write_file(Path(depfile), depfile_text(done.files, depfile_inputs(str(source), opened)))
@@ -149,8 +165,9 @@ def build(
     request: LoweringRequest,
     golden: GoldenOptions,
     say: Say,
+    step: MetalStep | None = None,
 ) -> Conversion:
-    """Lowers a source and writes its three outputs into `folder`."""
+    """Lowers a source and writes its outputs into `folder`; a Metal package where it can."""
     names = wanted_outputs(source, output_names)
     with staged(folder) as stage:
         work = stage.path("work")
@@ -173,6 +190,7 @@ def build(
         seed = golden.seed if golden.inputs_npz is None else None
         origin = golden_origin(source, name, manifest.package.sha256 or "", seed)
         write_golden(stage.path(f"{name}{GOLDEN_SUFFIX}"), cases, origin)
+        metal, found = add_metal_package(stage, package, manifest, step, say)
         remove_work(work)
     return Conversion(
         folder / f"{name}.mlpackage",
@@ -180,8 +198,9 @@ def build(
         folder / f"{name}{GOLDEN_SUFFIX}",
         manifest,
         {"framework": source.framework, "kind": source.kind},
-        (*source.findings, *lowered.findings, *drawn.findings),
+        (*source.findings, *lowered.findings, *drawn.findings, *found),
         tuple(stage.unchanged),
+        None if metal is None else folder / metal,
     )
 
 

@@ -19,6 +19,7 @@ LAYERS = [
     {"layout"},
     {"frontends", "device", "shader", "frame"},
     {"verify"},
+    {"packaging"},
     {"conversion", "reshaping", "inspection", "machine"},
     {"given"},
     {"running"},

@@ -37,6 +37,11 @@ from metal4conv.commands import output_options, source_options
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the golden inputs.")
 @click.option(
+    "--mtlpackage/--no-mtlpackage",
+    default=None,
+    help="Make a Metal package, too; without it, where metal-package-builder is found.",
+)
+@click.option(
     "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
 )
 @output_options
@@ -56,6 +61,7 @@ def command(
     golden_inputs: str | None,
     golden_limit: float,
     seed: int,
+    mtlpackage: bool | None,
     depfile: str | None,
     **shown: bool,
 ) -> int:
@@ -89,6 +95,7 @@ def command(
             signature=signature,
             trust=trust,
             golden=GoldenOptions(golden_inputs, int(golden_limit * 2**20), seed),
+            mtlpackage=mtlpackage,
             depfile=depfile,
             say=say,
         )

@@ -231,3 +231,29 @@ def trace_cells(row: Json) -> tuple[object, ...]:
     """The figures of an operation's output, and how many elements float16 cannot hold."""
     _, dtype, shape, least, most, _, nan, inf = value_cells(row)
     return (dtype, shape, least, most, nan, inf, row["float16_overflow"] or "")
+
+
+def show_package(report: Report, console: Console) -> None:
+    """The Metal package, and its tensors as the manifest and as its reflection have them."""
+    data = report.data
+    for path in report.files:
+        note = " (unchanged)" if path in data["unchanged"] else ""
+        console.print(f"{path}{note}", markup=False, soft_wrap=True)
+    rows = [
+        (
+            row["role"],
+            row["name"],
+            row["expected_data_type"],
+            " × ".join(map(str, row["expected_shape"])),
+            row["data_type"],
+            None if row["shape"] is None else " × ".join(map(str, row["shape"])),
+        )
+        for row in data["tensors"]
+    ]
+    titles = ("", "name", "manifest", "shape, outermost first", "reflection", "shape")
+    console.print(table(titles, rows))
+    if not report.files:
+        verdict = "agrees with" if report.passed else "DIFFERS from"
+        verdict = "cannot be compared with" if data["functions"] is None else verdict
+        line = f"{data['metal_package']} {verdict} {data['package']}"
+        console.print(line, markup=False, soft_wrap=True)
