@@ -7,7 +7,7 @@ the network and with `reflection.fb`, which names the tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from metal4conv.device.reflection import (
     read_reflection,
 )
 from metal4conv.device.suitability import ENTRY_POINT, metal_findings, require_suitable
-from metal4conv.errors import DamagedFile, UsageError
+from metal4conv.errors import DamagedFile, UsageError, shortened
 from metal4conv.layout.document import LayoutManifest, Sizes, TensorLayout
 from metal4conv.mil.package import check_file
 from metal4conv.report import Finding
@@ -150,7 +150,7 @@ def check_against(manifest: LayoutManifest, metal: MetalPackage) -> tuple[Findin
     name = manifest.package.function
     function = metal.function(name)
     if function is None:
-        shown = ", ".join(item.name for item in metal.functions) or "none"
+        shown = listed(item.name for item in metal.functions)
         message = f'{metal.path.name} has no function "{name}"; it has {shown}'
         return (Finding("failure", "function-missing", message, name),)
     if nameless(function):
@@ -199,15 +199,25 @@ def named_findings(manifest: LayoutManifest, function: ReflectedFunction) -> Ite
             message = f'{tensor.role} "{tensor.name}" is an {other} in the reflection'
             yield Finding("failure", "tensor-role", message, tensor.name)
         else:
-            names = ", ".join(f'"{name}"' for role in shown.values() for name in role) or "nothing"
+            names = listed(name for role in shown.values() for name in role)
             message = f'the reflection has no {tensor.role} "{tensor.name}"; it shows {names}'
             yield Finding("failure", "tensor-missing", message, tensor.name)
     known = {tensor.name for tensor in manifest.tensors}
     for role, tensors in shown.items():
-        for name in tensors:
-            if name not in known:
-                message = f'the reflection has an {role} "{name}" that the package does not have'
-                yield Finding("failure", "tensor-unknown", message, name)
+        if unknown := [name for name in tensors if name not in known]:
+            message = f"the reflection has {role}s that the package does not have: "
+            yield Finding("failure", "tensor-unknown", message + listed(unknown))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in quotation marks, not more and no longer than somebody reads.
+
+    >>> listed(["x", "y"]), listed([])
+    ('"x", "y"', 'none')
+    """
+    quoted = [f'"{shortened(name, 100)}"' for name in names]
+    more = f" and {len(quoted) - 20} more" if len(quoted) > 20 else ""
+    return (", ".join(quoted[:20]) or "none") + more
 
 
 def by_name(tensors: Sequence[ReflectedTensor]) -> Mapping[str, ReflectedTensor]:
@@ -256,7 +266,7 @@ def tensor_findings(
         "warning" if agrees else "failure",
         "tensor-open-size" if agrees else "tensor-shape",
         f"{where}: the manifest has shape {shape_text(expected)}, the reflection "
-        f"{shape_text(found.shape)} (outermost first)",
+        f"{shortened(shape_text(found.shape), 100)} (outermost first)",
         tensor.name,
     )
 

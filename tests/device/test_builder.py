@@ -311,7 +311,7 @@ def test_an_interrupt_ends_the_tool(package: Package, tool: Path, tmp_path: Path
 
 def test_a_tool_that_is_no_program(package: Package, tool: Path, tmp_path: Path) -> None:
     tool.parent.mkdir(parents=True)
-    tool.write_bytes(b"\xcf\xfa\xed\xfe of another machine")
+    tool.write_bytes(b"\0\1\2 of no machine")
     tool.chmod(0o755)
     with pytest.raises(MissingDevice, match="cannot be run: Exec format error"):
         build(package, tool, tmp_path / "net.mtlpackage")

@@ -249,6 +249,18 @@ def test_a_function_without_tensors(tmp_path: Path) -> None:
     assert findings(tmp_path, upscaler(), empty) == [("failure", "tensor-missing")] * 2
 
 
+def test_a_reflection_of_many_long_names_gives_a_short_message(tmp_path: Path) -> None:
+    inputs = tuple(
+        ReflectedTensor(f"{number}{'n' * 1000}", (1,) * 999, F16) for number in range(99)
+    )
+    function = ReflectedFunction("main", inputs, (replace(UPSCALED, shape=(1,) * 999),))
+    metal = read_metal_package(write_metal_package(tmp_path / "net.mtlpackage", [function]))
+    found = check_against(upscaler(), metal)
+    assert [item.code for item in found[:3]] == ["tensor-missing", "tensor-shape", "tensor-unknown"]
+    assert found[0].message.endswith(" and 80 more")
+    assert all(len(item.message) < 3000 for item in found)
+
+
 def test_a_comparison_has_both_sides(tmp_path: Path) -> None:
     function = ReflectedFunction("main", (COLOR,), ())
     metal = read_metal_package(write_metal_package(tmp_path / "net.mtlpackage", [function]))
