@@ -99,14 +99,39 @@ def show_verdict(report: Report, console: Console) -> None:
         for row in data["outputs"]:
             line = f"tolerance of {row['name']}: {row['tolerance']}"
             console.print(line, markup=False, soft_wrap=True)
+    lines = metal_lines(data["metal"], data["on"]) if "metal" in data else []
     sizes = [case_text(row) for row in data["cases"]]
-    console.print(f"cases: {'; '.join(sizes)}", markup=False, soft_wrap=True)
+    lines += [f"cases: {'; '.join(dict.fromkeys(sizes))}"] if sizes else []
     ran = data["ran"]
-    console.print(
-        f"{data['package']} {data['verdict']}: {ran['package']}, against {ran['expected']}",
-        markup=False,
-        soft_wrap=True,
-    )
+    where = f" on {data['host']}" if "host" in data else ""
+    against = f": {ran['package']}, against {ran['expected']}"
+    told = f": {data['missing']}" if "missing" in data else against
+    lines.append(f"{data['package']} {data['verdict']}{where}{told}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def metal_lines(facts: Json, on: str) -> list[str]:
+    """What a Metal 4 encoder told: bindings that agree with the manifest, and the GPU's times."""
+    clock = "GPU" if on == "metal" else "emulated, no GPU"
+    rows = facts["reflection"]
+    shown = [row for row in rows if row["index"] is not None]
+    agree = [
+        row
+        for row in shown
+        if row["index"] == row["expected_index"]
+        and row["dimensions"] == row["expected_dimensions"]
+        and row["data_type"] == row["expected_data_type"]
+    ]
+    lines = [f"reflection: {len(agree)} of {len(rows)} bindings as in the manifest"] if rows else []
+    for run in facts["runs"]:
+        if len(run["gpu_seconds"]) > 1:
+            times = sorted(second * 1000 for second in run["gpu_seconds"])
+            lines.append(
+                f"{clock}, {run['case']}, {run['backing']}: at least {times[0]:.3f} ms, "
+                f"median {times[len(times) // 2]:.3f} ms of {len(times)}"
+            )
+    return lines
 
 
 def case_text(row: Json) -> str:
@@ -179,6 +204,9 @@ def show_doctor(report: Report, console: Console) -> None:
         for row in data["abilities"]
     ]
     console.print(table(("", "ability", "", "to get it"), rows))
+    console.print()
+    hardware = [(row["name"], row["ran"]) for row in data["on_real_hardware"]]
+    console.print(table(("", "has run on Apple hardware"), hardware))
 
 
 def show_run(report: Report, console: Console) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError, did_you_mean
+from metal4conv.errors import (
+    Metal4ConvError,
+    MissingDevice,
+    UnsupportedModel,
+    UsageError,
+    did_you_mean,
+)
 from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.package import Package, read_package
@@ -22,8 +28,14 @@ from metal4conv.verify.golden import GoldenCase
 from metal4conv.verify.tolerance import GivenTolerance, choose_tolerance
 from metal4conv.verify.verdict import CaseResult, case_json, summaries
 
-WAYS = ("reference",)
+if TYPE_CHECKING:
+    from metal4conv.verify.device import DeviceOptions, DeviceResult, DeviceRun
+
+WAYS = ("reference", "emulator", "metal", "coreml")
 """What `on` may be."""
+
+DEVICES = ("emulator", "metal")
+"""Those that a Metal package is run on."""
 
 
 class Runner(Protocol):
@@ -49,33 +61,115 @@ def verify(
     min_psnr: float | None = None,
     function: str | None = None,
     seed: int = 0,
+    device: DeviceOptions | None = None,
+    skip_if_missing: bool = False,
 ) -> Report:
     """Whether the package gives what its source gave; the report's exit code is the answer.
 
     The source's outputs come from golden vectors (by default those beside the package), or from
     running `against`. Inputs for it are drawn from `seed`, or read from `inputs_npz`; with those
     alone there is nothing to compare, and only NaN, infinities and constant outputs are reported.
+    `MissingDevice` where this machine has not what `on` names; with `skip_if_missing` the report
+    says that it was skipped.
     """
     if on not in WAYS:
         raise UsageError(f'cannot verify on "{on}"', where="--on", hint=did_you_mean(on, WAYS))
+    if device is not None and device.is_special and on not in DEVICES:
+        raise UsageError(
+            f'--backing, --repeat, --strict, --capture and --mtlpackage mean nothing on "{on}"',
+            where=f"--on {on}",
+            hint="they are for --on metal and --on emulator",
+        )
     package = read_package(path)
     check_comparable(package, function)
+    try:
+        check_present(on)
+        return judged(
+            package,
+            function,
+            on,
+            lambda: find_expectation(
+                package,
+                function,
+                golden=None if golden is None else Path(golden),
+                against=against,
+                inputs_npz=None if inputs_npz is None else Path(inputs_npz),
+                seed=seed,
+            ),
+            GivenTolerance(atol, rtol, min_psnr),
+            device,
+        )
+    except MissingDevice as error:
+        if not skip_if_missing:
+            raise
+        return skipped(package, function, on, error)
+
+
+def check_present(on: str) -> None:
+    """`MissingDevice` where this machine cannot run anything `on` that."""
+    if on == "metal":
+        from metal4conv.verify.device import require_metal
+
+        require_metal()
+    elif on == "coreml":
+        from metal4conv.frontends.coreml import require_core_ml
+
+        require_core_ml()
+
+
+def judged(
+    package: Package,
+    function: str | None,
+    on: str,
+    expect: Callable[[], Expectation],
+    given: GivenTolerance,
+    device: DeviceOptions | None,
+) -> Report:
+    """The verdict of a run on what is there."""
     depths = float16_depths(package.function(function))
-    expectation = find_expectation(
-        package,
-        function,
-        golden=None if golden is None else Path(golden),
-        against=against,
-        inputs_npz=None if inputs_npz is None else Path(inputs_npz),
-        seed=seed,
-    )
-    runner, ran_on = open_reference(package.path, function)
-    given = GivenTolerance(atol, rtol, min_psnr)
+    expectation = expect()
+    if on in DEVICES:
+        from metal4conv.verify.device import DeviceOptions
+
+        options = device or DeviceOptions()
+        ran = on_device(package, function, on, expectation.cases, options)
+        results = [
+            judge_case(
+                label_of(item, options), expectation.cases[item.number], item.outputs, depths, given
+            )
+            for item in ran.results
+        ]
+        return verdict(package, function, on, ran.ran_on, expectation, results, ran)
+    runner, ran_on = OPEN[on](package.path, function)
     results = [
         run_case(number, case, runner, depths, given)
         for number, case in enumerate(expectation.cases)
     ]
     return verdict(package, function, on, ran_on, expectation, results)
+
+
+def on_device(
+    package: Package,
+    function: str | None,
+    on: str,
+    cases: Sequence[GoldenCase],
+    options: DeviceOptions,
+) -> DeviceRun:
+    """All cases through the runner of Metal packages."""
+    from metal4conv.verify.device import run_on_device
+
+    types = {item.name: item.type for item in package.interface(function).inputs}
+    feeds = [
+        {name: package_input(array, types[name]) for name, array in case.inputs.items()}
+        for case in cases
+    ]
+    return run_on_device(package, function, on, cases, feeds, options)
+
+
+def label_of(result: DeviceResult, options: DeviceOptions) -> str:
+    """A case's name in the report, with the backing where there are two."""
+    label = f"case{result.number}"
+    return label if len(options.backings) == 1 else f"{label} ({result.backing})"
 
 
 def check_comparable(package: Package, function: str | None) -> None:
@@ -98,6 +192,20 @@ def open_reference(path: Path, function: str | None) -> tuple[Runner, str]:
     return load(path, function), "MIL executor, cpu"
 
 
+def open_core_ml(path: Path, function: str | None) -> tuple[Runner, str]:
+    """Core ML itself, on a Mac."""
+    from metal4conv.frontends.coreml import CoreMLRunner
+
+    return CoreMLRunner(path, function), "Core ML"
+
+
+OPEN: dict[str, Callable[[Path, str | None], tuple[Runner, str]]] = {
+    "reference": lambda path, function: open_reference(path, function),
+    "coreml": lambda path, function: open_core_ml(path, function),
+}
+"""What runs a package case by case. The functions are looked up when they are called."""
+
+
 def run_case(
     number: int,
     case: GoldenCase,
@@ -113,6 +221,17 @@ def run_case(
     except Metal4ConvError as error:
         error.add_note(f"while running {label} {case_text(case)}")
         raise
+    return judge_case(label, case, actual, depths, given)
+
+
+def judge_case(
+    label: str,
+    case: GoldenCase,
+    actual: Mapping[str, np.ndarray],
+    depths: Mapping[str, int],
+    given: GivenTolerance,
+) -> CaseResult:
+    """What a package gave for a case, beside what it should have given."""
     outputs = tuple(
         compare_outputs(
             name,
@@ -203,22 +322,48 @@ def verdict(
     ran_on: str,
     expectation: Expectation,
     results: Sequence[CaseResult],
+    ran: DeviceRun | None = None,
 ) -> Report:
     """The report about all cases."""
     findings = [
         *expectation.findings,
+        *(ran.findings if ran else ()),
         *(finding for result in results for finding in result.findings),
         *stuck_scalars(results),
     ]
     failed = any(finding.severity == "failure" for finding in findings)
     answer = "differs" if failed else "agrees" if expectation.is_comparable else "not compared"
-    data: dict[str, Any] = {  # Any: a JSON document
-        "package": str(package.path),
-        "function": function or package.default_function,
-        "on": on,
-        "verdict": answer,
+    if ran is not None and "failure" in ran.facts:
+        answer = "failed"
+    data = {
+        **heading(package, function, on, answer),
         "ran": {"package": ran_on, "expected": expectation.origin},
         "outputs": summaries(results),
         "cases": [case_json(result) for result in results],
     }
+    if ran is not None:
+        data["metal"] = ran.facts
     return Report("verify", data, tuple(findings))
+
+
+def heading(package: Package, function: str | None, on: str, answer: str) -> dict[str, Any]:
+    """What every report of `verify` begins with. (Any: a JSON document.)"""
+    return {
+        "package": str(package.path),
+        "function": function or package.default_function,
+        "on": on,
+        "verdict": answer,
+    }
+
+
+def skipped(package: Package, function: str | None, on: str, error: MissingDevice) -> Report:
+    """The report about a machine that has not what was asked for."""
+    data = {
+        **heading(package, function, on, "skipped"),
+        "missing": error.message,
+        "ran": {"package": "nothing", "expected": "nothing"},
+        "outputs": [],
+        "cases": [],
+    }
+    note = Finding("info", "skipped", f"skipped: {error.message}", hint=error.hint)
+    return Report("verify", data, (note,))

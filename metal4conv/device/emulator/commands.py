@@ -1,0 +1,410 @@
+"""Argument tables, encoders, command buffers, queues and events.
+
+A submission runs when its event is waited for, so that whatever was dropped, changed or read
+between commit and the end of the wait is seen. Command buffers hold nothing alive, as on Metal.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from metal4conv.device.emulator.library import PipelineState, TensorBinding, abort
+from metal4conv.device.emulator.memory import (
+    MACHINE_LEARNING,
+    Heap,
+    ResidencySet,
+    ResourceID,
+    Tensor,
+)
+from metal4conv.device.emulator.misbehaviour import World
+from metal4conv.device.emulator.objects import ArgumentTableDescriptor, CommitOptions
+from metal4conv.device.emulator.rules import EmulatedError
+from metal4conv.layout.rules import READ
+
+QUEUE_DOMAIN = "MTL4CommandQueueErrorDomain"
+INTERNAL = 6
+PLACEMENT = 1
+MOST_RESIDENCY_SETS = 32
+STAGE_MACHINE_LEARNING = 1 << 30
+ALL_STAGES = (1 << 63) - 1
+
+
+class ArgumentTable:
+    """`MTL4ArgumentTable`: the numbers of resources by index; it holds none of them alive."""
+
+    def __init__(self, world: World, descriptor: ArgumentTableDescriptor) -> None:
+        self.world = world
+        self.slots = [0] * int(descriptor.values["maxBufferBindCount"])
+
+    def setResource_atBufferIndex_(self, identifier: ResourceID, index: int) -> None:
+        count = len(self.slots)
+        self.world.referee.require(
+            0 <= index < count, "slot-index", f"index {index} of a table of {count}"
+        )
+        known = identifier._impl in self.world.tensors
+        self.world.referee.require(known, "slot-resource", f"resource {identifier._impl}")
+        self.slots[index] = identifier._impl
+
+
+class CommandAllocator:
+    """`MTL4CommandAllocator`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.in_flight = 0
+        self.user: weakref.ref[CommandBuffer] | None = None
+
+    def reset(self) -> None:
+        self.world.referee.require(
+            not self.in_flight, "allocator-busy", "a submission from it is not done"
+        )
+
+
+@dataclass
+class Dispatch:
+    """What an encoder recorded, by weak references."""
+
+    pipeline: weakref.ref[PipelineState]
+    table: weakref.ref[ArgumentTable]
+    heap: weakref.ref[Heap] | None
+
+
+class MachineLearningEncoder:
+    """`MTL4MachineLearningCommandEncoder`."""
+
+    def __init__(self, world: World, commands: CommandBuffer) -> None:
+        self.world = world
+        self.commands = weakref.ref(commands)
+        self.pipeline: weakref.ref[PipelineState] | None = None
+        self.table: weakref.ref[ArgumentTable] | None = None
+
+    def setPipelineState_(self, pipeline: PipelineState) -> None:
+        self.pipeline = weakref.ref(pipeline)
+
+    def setArgumentTable_(self, table: ArgumentTable) -> None:
+        self.table = weakref.ref(table)
+
+    def dispatchNetworkWithIntermediatesHeap_(self, heap: Heap | None) -> None:
+        """Checks what Metal's validation layer checks, and records the dispatch."""
+        referee = self.world.referee
+        pipeline = None if self.pipeline is None else self.pipeline()
+        if pipeline is None:
+            referee.fault("pipeline-set", "there is none, or it is gone")
+        table = None if self.table is None else self.table()
+        if table is None:
+            referee.fault("table-set", "there is none, or it is gone")
+        bindings = pipeline.bindings
+        needed = max(binding.place for binding in bindings) + 1
+        count = len(table.slots)
+        referee.require(count >= needed, "table-size", f"{count} slots, {needed} are needed")
+        for binding in bindings:
+            self.check_slot(table, binding)
+        self.check_heap(heap, pipeline.intermediatesHeapSize())
+        commands = alive(self.world, self.commands, "the command buffer")
+        held = None if heap is None else weakref.ref(heap)
+        commands.dispatches.append(Dispatch(weakref.ref(pipeline), weakref.ref(table), held))
+
+    def check_slot(self, table: ArgumentTable, binding: TensorBinding) -> None:
+        """The tensor of a binding must be there, and be what the graph expects."""
+        referee, place = self.world.referee, f'binding "{binding.tensor.name}"'
+        identifier = table.slots[binding.place]
+        referee.require(identifier != 0, "slots-filled", f"{place} at index {binding.place}")
+        tensor = self.world.tensors.get(identifier)
+        if tensor is None:
+            referee.fault("kept-alive", f"the tensor of {place} is gone")
+        referee.require(
+            bool(tensor.usage() & MACHINE_LEARNING),
+            "learning-usage",
+            f"the tensor of {place} has usage {tensor.usage()}",
+        )
+        types = (binding.tensorDataType(), tensor.dataType())
+        referee.require(types[0] == types[1], "bound-type", f"{place}: type {types[0]} {types[1]}")
+        detail = f"{place} has dimensions {binding.sizes}, the tensor {tensor.numbers}"
+        referee.require(tensor.numbers == binding.sizes, "bound-extents", detail)
+
+    def check_heap(self, heap: Heap | None, needed: int) -> None:
+        """The heap must be of the right kind and have room."""
+        referee = self.world.referee
+        if heap is None:
+            referee.require(not needed, "heap-needed", f"{needed} bytes are needed")
+            return
+        referee.require(heap.type() == PLACEMENT, "heap-type", f"found type {heap.type()}")
+        free = heap.size() - heap.usedSize()
+        referee.require(free >= needed, "heap-size", f"{free} bytes are free, {needed} are needed")
+
+    def barrierAfterQueueStages_beforeStages_visibilityOptions_(
+        self, after: int, before: int, options: int
+    ) -> None:
+        self.check_barrier(before)
+
+    def barrierAfterStages_beforeQueueStages_visibilityOptions_(
+        self, after: int, before: int, options: int
+    ) -> None:
+        self.check_barrier(after)
+
+    def barrierAfterEncoderStages_beforeEncoderStages_visibilityOptions_(
+        self, after: int, before: int, options: int
+    ) -> None:
+        self.check_barrier(after)
+        self.check_barrier(before)
+
+    def check_barrier(self, own: int) -> None:
+        """The stages of this pass's side."""
+        named = bool(own & STAGE_MACHINE_LEARNING) and not own & ~ALL_STAGES
+        self.world.referee.require(named, "barrier-stage", f"stages {own:#x}")
+
+    def endEncoding(self) -> None:
+        commands = self.commands()
+        if commands is not None:
+            commands.encoder = None
+
+
+class CommandBuffer:
+    """`MTL4CommandBuffer`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.state = "new"
+        self.allocator: weakref.ref[CommandAllocator] | None = None
+        self.encoder: MachineLearningEncoder | None = None
+        self.dispatches: list[Dispatch] = []
+        self.residency: list[weakref.ref[ResidencySet]] = []
+
+    def beginCommandBufferWithAllocator_(self, allocator: CommandAllocator) -> None:
+        user = None if allocator.user is None else allocator.user()
+        is_free = user is None or user is self or user.state != "begun"
+        self.world.referee.require(
+            is_free, "allocator-alone", "another command buffer encodes with it"
+        )
+        allocator.user = weakref.ref(self)
+        self.allocator = weakref.ref(allocator)
+        self.state = "begun"
+        self.dispatches = []
+
+    def useResidencySet_(self, residency: ResidencySet) -> None:
+        self.residency.append(weakref.ref(residency))
+
+    def machineLearningCommandEncoder(self) -> MachineLearningEncoder:
+        referee = self.world.referee
+        referee.require(self.state == "begun", "begin-first", f"it is {self.state}")
+        referee.require(self.encoder is None, "one-encoder", "the last one has not ended")
+        self.encoder = MachineLearningEncoder(self.world, self)
+        return self.encoder
+
+    def endCommandBuffer(self) -> None:
+        self.world.referee.require(self.encoder is None, "encoder-ended", "one has not ended")
+        self.world.referee.require(self.state == "begun", "begin-first", f"it is {self.state}")
+        self.state = "ended"
+
+
+@dataclass(frozen=True)
+class CommitFeedback:
+    """`MTL4CommitFeedback`; times in seconds."""
+
+    trouble: EmulatedError | None
+    start: float
+    end: float
+
+    def error(self) -> EmulatedError | None:
+        return self.trouble
+
+    def GPUStartTime(self) -> float:
+        return self.start
+
+    def GPUEndTime(self) -> float:
+        return self.end
+
+
+@dataclass
+class Submission:
+    """What was committed, and how far it is."""
+
+    dispatches: list[Dispatch]
+    allocators: list[weakref.ref[CommandAllocator]]
+    residency: list[weakref.ref[ResidencySet]]
+    handlers: list[Any]  # functions that take feedback
+    busy: list[weakref.ref[Tensor]] = field(default_factory=list)
+    is_done: bool = False
+
+
+class CommandQueue:
+    """`MTL4CommandQueue`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.residency: list[weakref.ref[ResidencySet]] = []
+        self.pending: list[Submission] = []
+
+    def addResidencySet_(self, residency: ResidencySet) -> None:
+        count = len(self.residency) + 1
+        self.world.referee.require(
+            count <= MOST_RESIDENCY_SETS, "residency-count", f"this is number {count}"
+        )
+        self.residency.append(weakref.ref(residency))
+
+    def removeResidencySet_(self, residency: ResidencySet) -> None:
+        self.residency = [item for item in self.residency if item() is not residency]
+
+    def commit_count_(self, buffers: Sequence[CommandBuffer], count: int) -> None:
+        self.submit(buffers, count, [])
+
+    def commit_count_options_(
+        self, buffers: Sequence[CommandBuffer], count: int, options: CommitOptions
+    ) -> None:
+        self.submit(buffers, count, list(options.handlers))
+
+    def submit(self, buffers: Sequence[CommandBuffer], count: int, handlers: list[Any]) -> None:
+        """Takes command buffers; their tensors and allocators are busy from now on."""
+        referee = self.world.referee
+        referee.require(
+            len(buffers) == count, "commit-count", f"{len(buffers)} buffers, count {count}"
+        )
+        for commands in buffers:
+            referee.require(commands.state == "ended", "buffer-ended", f"it is {commands.state}")
+        made = Submission(
+            [dispatch for commands in buffers for dispatch in commands.dispatches],
+            [commands.allocator for commands in buffers if commands.allocator],
+            [*self.residency, *(item for commands in buffers for item in commands.residency)],
+            handlers,
+        )
+        for dispatch in made.dispatches:
+            table = alive(self.world, dispatch.table, "the argument table")
+            for identifier in filter(None, table.slots):
+                tensor = self.world.tensors.get(identifier)
+                if tensor is not None:
+                    tensor.in_flight += 1
+                    made.busy.append(weakref.ref(tensor))
+        for reference in made.allocators:
+            alive(self.world, reference, "the command allocator").in_flight += 1
+        for commands in buffers:
+            commands.state = "committed"
+        self.pending.append(made)
+
+    def signalEvent_value_(self, event: SharedEvent, value: int) -> None:
+        """The event has the value once what was committed before is done."""
+        event.expected.append((value, list(self.pending)))
+        self.pending = []
+
+    def waitForEvent_value_(self, event: SharedEvent, value: int) -> None:
+        """What is committed later comes after the event; here all runs in order anyway."""
+
+
+class SharedEvent:
+    """`MTLSharedEvent`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.value = 0
+        self.expected: list[tuple[int, list[Submission]]] = []
+
+    def signaledValue(self) -> int:
+        return self.value
+
+    def waitUntilSignaledValue_timeoutMS_(self, value: int, timeout: int) -> bool:
+        """Whether the value came; the work before it runs now."""
+        if self.world.misbehave == "abort":
+            abort(
+                "MPSRuntime: failed assertion `expected element type f32 but received f16': "
+                "GPURegionRuntime.mm"
+            )
+        if self.world.misbehave != "timeout":
+            for reached, submissions in self.expected:
+                for submission in submissions:
+                    execute(self.world, submission)
+                self.value = max(self.value, reached)
+            self.expected = []
+        if self.value < value:
+            time.sleep(timeout / 1000)
+        return self.value >= value
+
+
+def alive(world: World, reference: weakref.ref[Any], what: str) -> Any:
+    """The object; it is a fault if it is gone. (Any: whatever the reference is to.)"""
+    found = reference()
+    world.referee.require(found is not None, "kept-alive", f"{what} was dropped before the end")
+    return found
+
+
+def execute(world: World, submission: Submission) -> None:
+    """Runs what was committed, and tells the handlers."""
+    if submission.is_done:
+        return
+    submission.is_done = True
+    gc.collect()  # what only cycles keep alive is gone on Metal, too
+    for reference in submission.allocators:
+        alive(world, reference, "the command allocator").in_flight -= 1
+    trouble = None
+    start = time.perf_counter()
+    if world.misbehave == "feedback-error":
+        trouble = EmulatedError("Internal Error (0000000e)", QUEUE_DOMAIN, INTERNAL)
+    else:
+        for dispatch in submission.dispatches:
+            run_dispatch(world, dispatch, submission.residency)
+    feedback = CommitFeedback(trouble, start, time.perf_counter())
+    for busy in submission.busy:
+        if (tensor := busy()) is not None:
+            tensor.in_flight -= 1
+    if world.misbehave != "no-feedback":
+        tell(world, submission.handlers, feedback)
+
+
+def run_dispatch(
+    world: World, dispatch: Dispatch, residency: Sequence[weakref.ref[ResidencySet]]
+) -> None:
+    """One network, from the tensors of its table into them."""
+    pipeline = alive(world, dispatch.pipeline, "the pipeline state")
+    table = alive(world, dispatch.table, "the argument table")
+    heap = dispatch.heap and alive(world, dispatch.heap, "the heap")
+    sets = [alive(world, item, "the residency set") for item in residency]
+    inputs: dict[str, np.ndarray] = {}
+    outputs: dict[str, Tensor] = {}
+    for binding in pipeline.bindings:
+        tensor = world.tensors.get(table.slots[binding.place])
+        if tensor is None:
+            detail = f'the tensor of binding "{binding.tensor.name}" was dropped before the end'
+            world.referee.fault("kept-alive", detail)
+        check_resident(world, tensor.allocation, sets, f'"{binding.tensor.name}"')
+        if binding.use == READ.raw:
+            inputs[binding.tensor.name] = tensor.elements.copy()
+        else:
+            outputs[binding.tensor.name] = tensor
+    if heap is not None:
+        check_resident(world, heap, sets, "the heap")
+    found = pipeline.run(inputs)
+    for name, tensor in outputs.items():
+        tensor.elements[...] = found[name].reshape(tensor.numbers[::-1])
+
+
+def check_resident(world: World, allocation: Any, sets: Sequence[ResidencySet], what: str) -> None:
+    """What the GPU touches is in a set that was committed. (Any: a tensor, buffer or heap.)"""
+    if any(allocation in item.resident for item in sets):
+        return
+    if any(allocation in item.added for item in sets):
+        world.referee.fault("residency-commit", f"{what} was added after the last commit")
+    world.referee.fault("resident", f"{what} is in no residency set of the queue")
+
+
+def tell(world: World, handlers: Sequence[Any], feedback: CommitFeedback) -> None:
+    """Calls the handlers on another thread, as Metal does. (Any: functions.)"""
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        for handler in handlers:
+            try:
+                handler(feedback)
+            except BaseException as error:  # whatever an app's function raises
+                raised.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    if raised:
+        world.referee.fault("quiet-handler", repr(raised[0]))

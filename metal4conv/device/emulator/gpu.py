@@ -1,0 +1,151 @@
+"""The emulated GPU, and the module with the names that PyObjC's `Metal` has."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from metal4conv.device.emulator.commands import (
+    ArgumentTable,
+    CommandAllocator,
+    CommandBuffer,
+    CommandQueue,
+    SharedEvent,
+)
+from metal4conv.device.emulator.library import Compiler, open_library
+from metal4conv.device.emulator.memory import (
+    Buffer,
+    Heap,
+    ResidencySet,
+    SizeAndAlign,
+    device_tensor,
+    size_and_align,
+)
+from metal4conv.device.emulator.misbehaviour import World
+from metal4conv.device.emulator.objects import (
+    ArgumentTableDescriptor,
+    CommandQueueDescriptor,
+    CommitOptions,
+    CompilerDescriptor,
+    FileURL,
+    HeapDescriptor,
+    LibraryFunctionDescriptor,
+    MachineLearningPipelineDescriptor,
+    PipelineOptions,
+    ResidencySetDescriptor,
+    TensorDescriptor,
+    TensorExtents,
+)
+from metal4conv.device.emulator.rules import Answer
+from metal4conv.layout.rules import DATA_TYPES
+
+FAMILIES = (1007, 1008, 1009, 5001, 5002)
+"""Apple7 to Apple9, Metal3 and Metal4: an M3."""
+
+CONSTANTS = {
+    "MTLGPUFamilyMetal3": 5001,
+    "MTLGPUFamilyMetal4": 5002,
+    "MTL4ShaderReflectionNone": 0,
+    "MTL4ShaderReflectionBindingInfo": 1,
+    "MTLBindingTypeTensor": 37,
+    "MTLBindingAccessReadOnly": 0,
+    "MTLBindingAccessReadWrite": 1,
+    "MTLBindingAccessWriteOnly": 2,
+    "MTLHeapTypePlacement": 1,
+    "MTLStorageModeShared": 0,
+    "MTLStorageModePrivate": 2,
+    "MTLTensorUsageCompute": 1,
+    "MTLTensorUsageRender": 2,
+    "MTLTensorUsageMachineLearning": 4,
+    "MTLStageMachineLearning": 1 << 30,
+    "MTL4VisibilityOptionNone": 0,
+    "MTL4VisibilityOptionDevice": 1,
+    **{row.constant: row.raw for row in DATA_TYPES.values()},
+}
+
+CLASSES: dict[str, type] = {
+    "MTLTensorDescriptor": TensorDescriptor,
+    "MTLHeapDescriptor": HeapDescriptor,
+    "MTLResidencySetDescriptor": ResidencySetDescriptor,
+    "MTL4LibraryFunctionDescriptor": LibraryFunctionDescriptor,
+    "MTL4MachineLearningPipelineDescriptor": MachineLearningPipelineDescriptor,
+    "MTL4PipelineOptions": PipelineOptions,
+    "MTL4CompilerDescriptor": CompilerDescriptor,
+    "MTL4ArgumentTableDescriptor": ArgumentTableDescriptor,
+    "MTL4CommandQueueDescriptor": CommandQueueDescriptor,
+    "MTL4CommitOptions": CommitOptions,
+}
+
+OLD_CLASSES = ("MTLHeapDescriptor", "MTLResidencySetDescriptor")
+"""Those that were there before macOS 26."""
+
+
+class Device:
+    """`MTLDevice`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def name(self) -> str:
+        return "metal4conv emulator"
+
+    def supportsFamily_(self, family: int) -> bool:
+        return family in FAMILIES and not (family == 5002 and self.world.misbehave == "no-metal4")
+
+    def newLibraryWithURL_error_(self, url: FileURL, error: None) -> Answer:
+        return open_library(self.world, url)
+
+    def newCompilerWithDescriptor_error_(
+        self, descriptor: CompilerDescriptor, error: None
+    ) -> Answer:
+        return Compiler(self.world), None
+
+    def newTensorWithDescriptor_error_(self, descriptor: TensorDescriptor, error: None) -> Answer:
+        return device_tensor(self.world, descriptor)
+
+    def tensorSizeAndAlignWithDescriptor_(self, descriptor: TensorDescriptor) -> SizeAndAlign:
+        return size_and_align(self.world, descriptor)
+
+    def newBufferWithLength_options_(self, length: int, options: int) -> Buffer | None:
+        return Buffer(self.world, length, options) if length > 0 else None
+
+    def newArgumentTableWithDescriptor_error_(
+        self, descriptor: ArgumentTableDescriptor, error: None
+    ) -> Answer:
+        return ArgumentTable(self.world, descriptor), None
+
+    def newHeapWithDescriptor_(self, descriptor: HeapDescriptor) -> Heap:
+        return Heap(self.world, descriptor)
+
+    def newResidencySetWithDescriptor_error_(
+        self, descriptor: ResidencySetDescriptor, error: None
+    ) -> Answer:
+        return ResidencySet(), None
+
+    def newMTL4CommandQueue(self) -> CommandQueue:
+        return CommandQueue(self.world)
+
+    def newMTL4CommandQueueWithDescriptor_error_(
+        self, descriptor: CommandQueueDescriptor, error: None
+    ) -> Answer:
+        return CommandQueue(self.world), None
+
+    def newCommandAllocator(self) -> CommandAllocator:
+        return CommandAllocator(self.world)
+
+    def newCommandBuffer(self) -> CommandBuffer:
+        return CommandBuffer(self.world)
+
+    def newSharedEvent(self) -> SharedEvent:
+        return SharedEvent(self.world)
+
+
+def metal_module(world: World) -> Any:
+    """What stands in for the module `Metal`. (Any: as PyObjC's modules, it has no types.)"""
+    extents = type("MTLTensorExtents", (TensorExtents,), {"world": world})
+    world.extents_class = extents
+    classes: dict[str, type] = {"MTLTensorExtents": extents, **CLASSES}
+    if world.misbehave == "old-system":
+        classes = {name: kind for name, kind in classes.items() if name in OLD_CLASSES}
+    device = None if world.misbehave == "no-device" else Device(world)
+    return SimpleNamespace(MTLCreateSystemDefaultDevice=lambda: device, **classes, **CONSTANTS)
