@@ -16,15 +16,10 @@ def reflection_findings(case: RunCase, bindings: Sequence[Binding]) -> Iterator[
     """Differences between a reflection and the plan of a case.
 
     A name, type or size that differs is a failure: the app's code would bind something else. The
-    index is only what was expected (bindings go by name), and sizes that Metal does not show
-    cannot be compared: these are warnings.
+    index is only what was expected, since bindings go by name: a warning. What Metal does not show
+    cannot be compared; the runner has noted it.
     """
     if not bindings:
-        yield Finding(
-            "warning",
-            "no-reflection",
-            "the pipeline shows no reflection; the tensors were bound as the manifest says",
-        )
         return
     if not any(binding.name for binding in bindings):
         yield Finding(
@@ -67,14 +62,8 @@ def binding_findings(plan: TensorPlan, binding: Binding) -> Iterator[Finding]:
             plan.name,
         )
     shown = binding.dimensions
-    if shown is None or any(size < 0 for size in shown):
-        yield Finding(
-            "warning",
-            "binding-without-sizes",
-            f"{where}: the reflection shows no sizes; the manifest's {plan.dimensions} were taken",
-            plan.name,
-        )
-    elif shown != plan.dimensions:
+    is_shown = shown is not None and all(size >= 0 for size in shown)
+    if is_shown and shown != plan.dimensions:
         yield Finding(
             "failure",
             "binding-dimensions",
