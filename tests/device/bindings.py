@@ -280,11 +280,23 @@ def needed_selectors() -> set[str]:
 
 
 def needed_names() -> set[str]:
-    """The names that the table has to know: the runner's, and those of element types."""
+    """The names that the table has to know: of the runner, the emulator, and element types."""
     from metal4conv.layout.rules import DATA_TYPES
 
     names = {said.name for said in everything_said() if said.kind in ("name", "number")}
-    return names | {row.constant for row in DATA_TYPES.values()} | set(OTHER_CONSTANTS)
+    return (
+        names
+        | {row.constant for row in DATA_TYPES.values()}
+        | {*OTHER_CONSTANTS, *emulated_constants()}
+    )
+
+
+def emulated_constants() -> dict[str, int]:
+    """The constants of the emulator's `Metal`, with their values."""
+    from metal4conv.device.emulator import open_api
+
+    values = {name: value for name, value in vars(open_api().metal).items() if type(value) is int}
+    return {name: value for name, value in values.items() if APPLE_NAME.fullmatch(name)}
 
 
 OTHER_CONSTANTS = {

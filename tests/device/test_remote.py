@@ -186,6 +186,34 @@ def test_difference_comes_back(machine: Machine, tmp_path: Path) -> None:
 
 
 @needs_sshd
+def test_command_verifies_on_the_other_machine_s_emulator(
+    machine: Machine, tmp_path: Path, monkeypatch, metal4conv
+) -> None:
+    wrapper = tmp_path / "bin" / "ssh"  # the command has no option for a configuration of ssh's
+    wrapper.parent.mkdir()
+    ssh = shlex.quote(str(shutil.which("ssh")))
+    wrapper.write_text(f'#!/bin/sh\nexec {ssh} -F {shlex.quote(str(machine.config))} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    package, _ = relu_package(tmp_path, "net")
+    host = f"ssh://{machine.host}:{machine.port}"
+    there = ["--host", host, "--remote-command", INSTALLED, "--on"]
+    done = metal4conv("verify", package, *there, "emulator", "--backing", "both", "--json")
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "agrees"
+    assert machine.is_clean()
+    if sys.platform == "darwin":
+        return  # the rest is for machines without Metal
+    failed = metal4conv("verify", package, *there, "metal")
+    assert failed.code == 4, failed.stdout
+    assert "no Metal 4 here" in failed.stderr
+    skipped = metal4conv("verify", package, *there, "metal", "--skip-if-missing")
+    assert skipped.code == 0
+    assert "skipped" in skipped.stdout
+    assert machine.is_clean()
+
+
+@needs_sshd
 def test_error_of_the_remote_command_is_raised_here(machine: Machine, files) -> None:
     with pytest.raises(UnsupportedModel, match="ended with exit code 3") as caught:
         machine.verify(*files)
