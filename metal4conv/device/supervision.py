@@ -47,6 +47,9 @@ STDERR_FILE = "stderr.txt"
 ALLOWANCE = 300.0
 """Seconds that a step may take beside the GPU's time: a first compilation is slow."""
 
+STARTUP = 60.0
+"""Seconds that Python and its packages may take to load before the first record, at least."""
+
 GRACE = 5.0
 """Seconds that the child has to end by itself after its last record."""
 
@@ -75,8 +78,10 @@ def supervise(
     Whatever happens to the child is a `Failure` of the outcome, and results that were complete
     before it are kept. `strict` turns Metal's own validation on. A child that adds no record for
     `child_timeout` seconds is killed; by default that is the request's timeout for the GPU and five
-    minutes. An interrupt, or SIGTERM in the main thread, ends the child and removes its folder
-    before it goes on as `KeyboardInterrupt` or `SystemExit`.
+    minutes. Before its first record it has `STARTUP` at least.
+
+    An interrupt, or SIGTERM in the main thread, ends the child and removes its folder before it
+    goes on as `KeyboardInterrupt` or `SystemExit`.
     """
     check_labels(request, inputs)
     patience = request.timeout_ms / 1000 + ALLOWANCE if child_timeout is None else child_timeout
@@ -208,7 +213,8 @@ def wait_for(process: subprocess.Popen[bytes], steps: Path, patience: float) -> 
         now = time.monotonic()
         if size != written:
             written, since = size, now
-        if now - since > patience or (now - since > GRACE and has_ended(steps.parent)):
+        allowed = patience if size else max(patience, STARTUP)
+        if now - since > allowed or (now - since > GRACE and has_ended(steps.parent)):
             end(process)
             return Ending(process.returncode, now - since)
 
