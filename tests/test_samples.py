@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from metal4conv import layout, load
 from metal4conv.frontends.toolkit import quiet
+from metal4conv.layout.document import TensorLayout
 from metal4conv.verify.golden import read_golden
 from tests.conftest import SAMPLES, Done, sample
 
@@ -52,6 +53,26 @@ def test_sample(name: str, precision: str, tmp_path: Path, metal4conv: Callable[
     manifest = layout(package)
     assert {row.name: row.coreml.shape for row in manifest.outputs} == OUTPUTS[name]
     assert {row.coreml.dtype for row in manifest.tensors} == {precision}
+    on_the_emulator(metal4conv, package, list(manifest.outputs), cases=3)
+    fixed = [f"--dim={key}={size}" for key, size in manifest.defaults.items()]
+    done = metal4conv("reshape", package, *fixed, "-o", tmp_path / "fixed", "-q")
+    assert (done.code, done.stderr) == (0, "")
+    on_the_emulator(metal4conv, tmp_path / "fixed" / package.name, list(manifest.outputs), cases=1)
+
+
+def on_the_emulator(
+    metal4conv: Callable[..., Done], package: Path, outputs: list[TensorLayout], cases: int
+) -> None:
+    """The package agrees with its golden vectors, with both backings, and breaks no rule."""
+    done = metal4conv("verify", package, "--on", "emulator", "--backing", "both", "--json")
+    report = json.loads(done.stdout)
+    assert (done.code, report["verdict"], report["findings"]) == (0, "agrees", [])
+    labels = [f"case{n} ({way})" for n in range(cases) for way in ("device", "buffer")]
+    assert [case["label"] for case in report["cases"]] == labels
+    for row in report["metal"]["reflection"]:
+        assert row["index"] == row["expected_index"]
+        assert row["dimensions"] == row["expected_dimensions"]
+    assert [row["name"] for row in report["outputs"]] == [row.name for row in outputs]
 
 
 def test_one_input_has_its_own_dtype(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
