@@ -113,9 +113,26 @@ def ninja() -> str:
     return f"```ninja\n{(EXAMPLES / 'build.ninja').read_text('utf-8')}```"
 
 
+def workflow() -> str:
+    """The example workflow, whose commands a test looks up."""
+    return f"```yaml\n{(EXAMPLES / 'github-workflow.yml').read_text('utf-8')}```"
+
+
+def emulator_rules() -> str:
+    """The rules of Metal that the emulator enforces."""
+    from metal4conv.device.emulator.rules import rules_table
+
+    rows = [
+        f"| `{name}` | {rule} | {known} | {source} |" for name, rule, known, source in rules_table()
+    ]
+    return "\n".join(["| rule | | known by | source |", "|---|---|---|---|", *rows])
+
+
 PARTS = {
     "makefile": makefile,
     "ninja": ninja,
+    "workflow": workflow,
+    "emulator rules": emulator_rules,
     "help": help_pages,
     "exit codes": exit_codes,
     "operations": operations,

@@ -91,3 +91,28 @@ def test_package_can_be_used_from_anywhere(converted: tuple[set[str], Path]) -> 
 def test_running_takes_torch_alone(converted: tuple[set[str], Path]) -> None:
     names = loaded("run", converted[1] / "net.mlpackage", "--random", "-q")
     assert names & FRAMEWORKS == {"torch"}
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+from metal4conv.device.protocol import Failure, Outcome
+from metal4conv.verify import device
+from metal4conv.verify.device import DeviceOptions
+from metal4conv.verify.verification import verify
+device.require_metal = lambda: None
+device.read_metal_package = lambda path: path
+device.check_against = lambda manifest, package: ()
+device.supervise = lambda request, inputs, strict: Outcome((), Failure("timeout", "too slow"))
+package = Path(sys.argv[1])
+import metal4conv.device.child, metal4conv.device.metal, metal4conv.verify.host
+print(verify(package, on="metal", device=DeviceOptions(metal_package=package)).data["verdict"])
+"""
+"""A Mac that runs Metal packages; Metal itself, and what reads its packages, are replaced."""
+
+
+def test_a_device_is_asked_without_torch(converted: tuple[set[str], Path]) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(converted[1] / "net.mlpackage")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr

@@ -7,9 +7,26 @@ from collections.abc import Mapping
 from metal4conv.mil.program import Block, Function, Operation, TensorType
 
 CHOOSING = frozenset(("clip", "max_pool", "threshold"))
-"""Operations that only choose values, although the executor runs them in float32.
+"""Operations that only choose values, although the executor runs them in float32."""
 
-Those that it runs in float16 as they are (`execute.table.is_exact`) need no list.
+AS_THEY_ARE = frozenset(
+    """
+    _const_symbolic abs argsort band_part batch_to_space ceil concat cond const
+    constexpr_cast constexpr_lut_to_dense constexpr_lut_to_sparse constexpr_sparse_to_dense
+    coreml_update_state crop depth_to_space equal expand_dims fill fill_like flatten2d floor
+    gather gather_along_axis gather_nd greater greater_equal identity less less_equal
+    list_gather list_length list_read list_scatter list_write logical_and logical_not
+    logical_or logical_xor make_list maximum minimum non_zero not_equal one_hot pad
+    pixel_shuffle pixel_unshuffle read_state reduce_argmax reduce_argmin reduce_max
+    reduce_min relu relu6 reshape reshape_like resize_nearest_neighbor reverse
+    reverse_sequence round select shape sign slice_by_index slice_by_size slice_update
+    sliding_windows space_to_batch space_to_depth split squeeze stack tile topk transpose
+    upsample_nearest_neighbor while_loop write_state
+    """.split()  # noqa: SIM905  # one a line would hide the rest of the file
+)
+"""Those that the executor runs in float16 as they are: `execute.table.is_exact`, by name.
+
+The table itself comes with torch, which a Mac that only runs packages need not have.
 """
 
 REPEATS = {"while_loop": 16, "lstm": 16, "gru": 16, "rnn": 16}
@@ -18,10 +35,6 @@ REPEATS = {"while_loop": 16, "lstm": 16, "gru": 16, "rnn": 16}
 
 def float16_depths(function: Function) -> dict[str, int]:
     """The depth of each output; 0 where no float16 operation rounds on the way to it."""
-    # these load torch, and errors in names and files come before that
-    from metal4conv.execute.families import load_all
-
-    load_all()
     known = {value.name: 0 for value in function.inputs}
     walk_block(function.block, known)
     return {name: known[name] for name in function.block.outputs}
@@ -66,11 +79,9 @@ def rounds(operation: Operation) -> bool:
 
     What compression loses belongs to the weights.
     """
-    from metal4conv.execute.table import is_exact
-
     if operation.type == "const" or operation.type.startswith("constexpr_"):
         return False
-    if operation.type in CHOOSING or is_exact(operation.type):
+    if operation.type in CHOOSING or operation.type in AS_THEY_ARE:
         return False
     return any(
         isinstance(value.type, TensorType) and value.type.dtype == "float16"

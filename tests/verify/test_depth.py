@@ -8,7 +8,7 @@ import torch
 from metal4conv.execute.families import load_all
 from metal4conv.execute.table import EXACT, MIL_OPS, is_exact
 from metal4conv.mil.program import Block, Operation, TensorType, Value
-from metal4conv.verify.depth import CHOOSING, REPEATS, float16_depths
+from metal4conv.verify.depth import AS_THEY_ARE, CHOOSING, REPEATS, float16_depths
 from tests.verify.fakes import function_of, operation
 
 
@@ -83,8 +83,9 @@ def test_arithmetic_counts(type):
 
 def test_the_lists_name_operations_and_say_nothing_twice():
     load_all()
-    assert set(REPEATS) | CHOOSING <= set(MIL_OPS)
+    assert set(REPEATS) | CHOOSING | AS_THEY_ARE <= set(MIL_OPS)
     assert not [name for name in CHOOSING if is_exact(name)]
+    assert set(filter(is_exact, MIL_OPS)) == AS_THEY_ARE
 
 
 def test_all_versions_of_an_operation_are_exact_or_none():
