@@ -21,7 +21,7 @@ from metal4conv.frontends.source import (
     open_source,
     parse_options,
 )
-from metal4conv.layout.document import LayoutManifest, dimension_json
+from metal4conv.layout.document import MANIFEST_SUFFIX, LayoutManifest, dimension_json
 from metal4conv.layout.manifest import content_sha256, layout_manifest
 from metal4conv.layout.schema import check_manifest
 from metal4conv.mil.interface import LAYOUT_KEY
@@ -44,7 +44,6 @@ from metal4conv.verify.given import cases_from_npz
 from metal4conv.verify.golden import SUFFIX as GOLDEN_SUFFIX
 from metal4conv.verify.golden import GoldenCase, installed_versions, write_golden
 
-MANIFEST_SUFFIX = ".layout.json"
 LARGEST_ENUMERATION = 128
 """Core ML allows this many enumerated shapes."""
 Say = Callable[[str], None]

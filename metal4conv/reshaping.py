@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from metal4conv.conversion import (
-    MANIFEST_SUFFIX,
     Conversion,
     Say,
     check_name,
@@ -21,7 +20,7 @@ from metal4conv.execute.symbolic import infer_types
 from metal4conv.frontends.rebuild import rebuild_package
 from metal4conv.frontends.source import SourceInput, parse_options
 from metal4conv.frontends.spec import InputSpec
-from metal4conv.layout.document import LayoutManifest
+from metal4conv.layout.document import MANIFEST_SUFFIX, LayoutManifest
 from metal4conv.layout.statistics import constants_of
 from metal4conv.mil.interface import LAYOUT_KEY, Interface
 from metal4conv.mil.package import Package, read_package

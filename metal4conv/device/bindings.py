@@ -11,7 +11,7 @@ from metal4conv.device.failures import RunFailed
 from metal4conv.device.protocol import Binding, TensorPlan
 from metal4conv.device.tensors import extents_values
 from metal4conv.errors import did_you_mean
-from metal4conv.layout.rules import DATA_TYPES, MAXIMUM_RANK, READ, WRITE
+from metal4conv.layout.rules import MAXIMUM_RANK, READ, WRITE, type_name
 
 TENSOR_BINDING = 37
 """`MTLBindingTypeTensor`, from Apple's header MTLArgument.h."""
@@ -22,7 +22,6 @@ READ_WRITE = 1
 MOST_ORDERS = 6
 """Nameless bindings of one kind beyond which their orders are not tried: 6! is 720."""
 
-NAMES = {row.raw: row.name for row in DATA_TYPES.values()}
 MISMATCH_HINT = "the Metal package is not of this Core ML package: build it again"
 
 
@@ -244,12 +243,3 @@ def check_binding(slot: Slot, passes: Callable[[TensorPlan, tuple[int, ...]], bo
         f"{shown} in the reflection",
         MISMATCH_HINT,
     )
-
-
-def type_name(raw: int) -> str:
-    """A value of MTLTensorDataType in words.
-
-    >>> type_name(16), type_name(141)
-    ('float16', 'type 141')
-    """
-    return NAMES.get(raw, f"type {raw}")

@@ -16,6 +16,9 @@ from metal4conv.layout.sizes import Size, substitute
 from metal4conv.mil.interface import FeatureKind, dimension_from_json
 from metal4conv.mil.program import Dimension
 
+MANIFEST_SUFFIX = ".layout.json"
+"""The end of a manifest's file name; what comes before it is the package's."""
+
 FORMAT = "metal4conv.layout/1"
 
 Sizes = tuple[Size, ...]

@@ -60,6 +60,18 @@ DATA_TYPES = {
     )
 }
 
+NAMES_BY_RAW = {row.raw: row.name for row in DATA_TYPES.values()}
+
+
+def type_name(raw: int) -> str:
+    """A value of MTLTensorDataType in words.
+
+    >>> type_name(16), type_name(141)
+    ('float16', 'type 141')
+    """
+    return NAMES_BY_RAW.get(raw, f"type {raw}")
+
+
 READ = Access("read", 0)
 WRITE = Access("write", 2)
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from metal4conv.device.remote import REMOTE_COMMAND, verify_remotely
 from metal4conv.errors import UsageError
+from metal4conv.layout.document import MANIFEST_SUFFIX
 from metal4conv.mil.package import read_package
 from metal4conv.report import Finding, Report
 from metal4conv.verify.golden import golden_path
-
-MANIFEST_SUFFIX = ".layout.json"
 
 
 def verify_on_host(

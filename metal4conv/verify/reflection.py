@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metal4conv.device.protocol import Binding, Outcome, RunCase, TensorPlan
-from metal4conv.layout.rules import DATA_TYPES
+from metal4conv.layout.rules import type_name
 from metal4conv.report import Finding
-
-NAMES = {row.raw: row.name for row in DATA_TYPES.values()}
 
 
 def reflection_findings(case: RunCase, bindings: Sequence[Binding]) -> Iterator[Finding]:
@@ -79,15 +77,6 @@ def binding_findings(plan: TensorPlan, binding: Binding) -> Iterator[Finding]:
             plan.name,
             "bind by name through reflection, never by a fixed index",
         )
-
-
-def type_name(raw: int) -> str:
-    """A value of MTLTensorDataType in words.
-
-    >>> type_name(16), type_name(141)
-    ('float16', 'type 141')
-    """
-    return NAMES.get(raw, f"type {raw}")
 
 
 def reflection_rows(plans: Mapping[str, RunCase], outcome: Outcome) -> list[dict[str, Any]]:
