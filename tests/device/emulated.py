@@ -5,6 +5,7 @@ It is not the runner's: a test changes one step of it, and everything else stays
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,14 @@ class Pass:
             self.extents(*[0] * len(numbers)),
             self.extents(*numbers),
             array.tobytes(),
-            self.extents(1, *np.cumprod(numbers[:-1]).tolist()),
+            self.extents(*tight(numbers)),
         )
 
     def read(self, tensor: Any, like: np.ndarray = X) -> np.ndarray:
         numbers, memory = like.shape[::-1], bytearray(like.nbytes)
         tensor.getBytes_strides_fromSliceOrigin_sliceDimensions_(
             memory,
-            self.extents(1, *np.cumprod(numbers[:-1]).tolist()),
+            self.extents(*tight(numbers)),
             self.extents(*[0] * len(numbers)),
             self.extents(*numbers),
         )
@@ -174,13 +175,18 @@ class Pass:
         self.commands.endCommandBuffer()
         return self
 
-    def commit(self) -> Any:
+    def commit(self, value: int = 1) -> Any:
         self.queue.commit_count_([self.commands], 1)
-        self.queue.signalEvent_value_(self.event, 1)
+        self.queue.signalEvent_value_(self.event, value)
         return self
 
-    def wait(self, timeout: int = 1000) -> bool:
-        return self.event.waitUntilSignaledValue_timeoutMS_(1, timeout)
+    def wait(self, timeout: int = 1000, value: int = 1) -> bool:
+        return self.event.waitUntilSignaledValue_timeoutMS_(value, timeout)
+
+
+def tight(dimensions: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a C-contiguous array, innermost first."""
+    return tuple(math.prod(dimensions[:at]) for at in range(len(dimensions)))
 
 
 def broken_by(act: Any, run: Pass) -> str:

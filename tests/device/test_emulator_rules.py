@@ -479,10 +479,10 @@ def test_a_right_pass_breaks_no_rule(dtype, is_dynamic, tmp_path):
 
 def test_a_second_run_needs_the_first_to_be_done(tmp_path):
     run = Pass(metal_package(tmp_path)).prepared()
-    for number in range(3):
+    for number in range(1, 4):
         run.write(run.x, X + number)
-        run.encode().commit()
-        assert run.wait()
+        run.encode().commit(number)
+        assert run.wait(value=number)
         np.testing.assert_array_equal(run.read(run.y), 2 * (X + number))
         run.allocator.reset()
 

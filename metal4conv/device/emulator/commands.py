@@ -10,6 +10,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ PLACEMENT = 1
 MOST_RESIDENCY_SETS = 32
 STAGE_MACHINE_LEARNING = 1 << 30
 ALL_STAGES = (1 << 63) - 1
+POLL_SECONDS = 0.01
 
 
 class ArgumentTable:
@@ -95,6 +97,7 @@ class MachineLearningEncoder:
     def dispatchNetworkWithIntermediatesHeap_(self, heap: Heap | None) -> None:
         """Checks what Metal's validation layer checks, and records the dispatch."""
         referee = self.world.referee
+        commands = self.encoding()
         pipeline = None if self.pipeline is None else self.pipeline()
         if pipeline is None:
             referee.fault("pipeline-set", "there is none, or it is gone")
@@ -108,9 +111,16 @@ class MachineLearningEncoder:
         for binding in bindings:
             self.check_slot(table, binding)
         self.check_heap(heap, pipeline.intermediatesHeapSize())
-        commands = alive(self.world, self.commands, "the command buffer")
         held = None if heap is None else weakref.ref(heap)
         commands.dispatches.append(Dispatch(weakref.ref(pipeline), weakref.ref(table), held))
+
+    def encoding(self) -> CommandBuffer:
+        """The command buffer, which takes commands as long as this encoder has not ended."""
+        commands: CommandBuffer = alive(self.world, self.commands, "the command buffer")
+        self.world.referee.require(
+            commands.encoder is self, "encoder-ended", "a command came after the encoder's end"
+        )
+        return commands
 
     def check_slot(self, table: ArgumentTable, binding: TensorBinding) -> None:
         """The tensor of a binding must be there, and be what the graph expects."""
@@ -158,13 +168,12 @@ class MachineLearningEncoder:
 
     def check_barrier(self, own: int) -> None:
         """The stages of this pass's side."""
+        self.encoding()
         named = bool(own & STAGE_MACHINE_LEARNING) and not own & ~ALL_STAGES
         self.world.referee.require(named, "barrier-stage", f"stages {own:#x}")
 
     def endEncoding(self) -> None:
-        commands = self.commands()
-        if commands is not None:
-            commands.encoder = None
+        self.encoding().encoder = None
 
 
 class CommandBuffer:
@@ -188,8 +197,10 @@ class CommandBuffer:
         self.allocator = weakref.ref(allocator)
         self.state = "begun"
         self.dispatches = []
+        self.residency = []
 
     def useResidencySet_(self, residency: ResidencySet) -> None:
+        self.world.referee.require(self.state == "begun", "begin-first", f"it is {self.state}")
         self.residency.append(weakref.ref(residency))
 
     def machineLearningCommandEncoder(self) -> MachineLearningEncoder:
@@ -232,16 +243,32 @@ class Submission:
     residency: list[weakref.ref[ResidencySet]]
     handlers: list[Any]  # functions that take feedback
     busy: list[weakref.ref[Tensor]] = field(default_factory=list)
-    is_done: bool = False
+
+
+@dataclass(frozen=True)
+class Signal:
+    """An event gets a value once all before it in the queue is done."""
+
+    event: SharedEvent
+    value: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What comes after it in the queue waits for an event."""
+
+    event: SharedEvent
+    value: int
 
 
 class CommandQueue:
-    """`MTL4CommandQueue`."""
+    """`MTL4CommandQueue`. What it was given runs in that order, when an event is waited for."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.residency: list[weakref.ref[ResidencySet]] = []
-        self.pending: list[Submission] = []
+        self.entries: deque[Submission | Signal | Wait] = deque()
+        self.is_running = False
 
     def addResidencySet_(self, residency: ResidencySet) -> None:
         count = len(self.residency) + 1
@@ -286,15 +313,46 @@ class CommandQueue:
             alive(self.world, reference, "the command allocator").in_flight += 1
         for commands in buffers:
             commands.state = "committed"
-        self.pending.append(made)
+        self.entries.append(made)
 
     def signalEvent_value_(self, event: SharedEvent, value: int) -> None:
         """The event has the value once what was committed before is done."""
-        event.expected.append((value, list(self.pending)))
-        self.pending = []
+        self.entries.append(Signal(event, value))
+        event.signallers.append(self)
 
     def waitForEvent_value_(self, event: SharedEvent, value: int) -> None:
-        """What is committed later comes after the event; here all runs in order anyway."""
+        """What is committed later runs after the event has the value."""
+        self.entries.append(Wait(event, value))
+
+    def run_until(self, event: SharedEvent, value: int) -> None:
+        """Runs as far as the signal that gives an event this value, if there is one; not farther,
+        so that what nobody has waited for is not done."""
+        will_come = any(
+            isinstance(entry, Signal) and entry.event is event and entry.value >= value
+            for entry in self.entries
+        )
+        if self.is_running or not will_come:
+            return
+        self.is_running = True
+        try:
+            while event.value < value and self.run_next():
+                pass
+        finally:
+            self.is_running = False
+
+    def run_next(self) -> bool:
+        """Runs the next entry; False where it has to wait."""
+        entry = self.entries[0]
+        if isinstance(entry, Wait):
+            entry.event.advance(entry.value)
+            if entry.event.value < entry.value:
+                return False
+        self.entries.popleft()
+        if isinstance(entry, Submission):
+            execute(self.world, entry)
+        elif isinstance(entry, Signal):
+            entry.event.value = max(entry.event.value, entry.value)
+        return True
 
 
 class SharedEvent:
@@ -303,26 +361,30 @@ class SharedEvent:
     def __init__(self, world: World) -> None:
         self.world = world
         self.value = 0
-        self.expected: list[tuple[int, list[Submission]]] = []
+        self.signallers: list[CommandQueue] = []
 
     def signaledValue(self) -> int:
+        """The value; one who asks again and again sees the work come to its end."""
+        self.advance(self.value + 1)
         return self.value
+
+    def setSignaledValue_(self, value: int) -> None:
+        self.value = value
+
+    def advance(self, value: int) -> None:
+        """Runs the work that gives the event this value."""
+        if self.world.misbehave == "timeout":
+            return
+        for queue in list(self.signallers):
+            queue.run_until(self, value)
 
     def waitUntilSignaledValue_timeoutMS_(self, value: int, timeout: int) -> bool:
         """Whether the value came; the work before it runs now."""
-        if self.world.misbehave == "abort":
-            abort(
-                "MPSRuntime: failed assertion `expected element type f32 but received f16': "
-                "GPURegionRuntime.mm"
-            )
-        if self.world.misbehave != "timeout":
-            for reached, submissions in self.expected:
-                for submission in submissions:
-                    execute(self.world, submission)
-                self.value = max(self.value, reached)
-            self.expected = []
-        if self.value < value:
-            time.sleep(timeout / 1000)
+        end = time.monotonic() + timeout / 1000
+        self.advance(value)
+        while self.value < value and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, POLL_SECONDS))  # another thread may commit or signal
+            self.advance(value)
         return self.value >= value
 
 
@@ -335,9 +397,11 @@ def alive(world: World, reference: weakref.ref[Any], what: str) -> Any:
 
 def execute(world: World, submission: Submission) -> None:
     """Runs what was committed, and tells the handlers."""
-    if submission.is_done:
-        return
-    submission.is_done = True
+    if world.misbehave == "abort":
+        abort(
+            "MPSRuntime: failed assertion `expected element type f32 but received f16': "
+            "GPURegionRuntime.mm"
+        )
     gc.collect()  # what only cycles keep alive is gone on Metal, too
     for reference in submission.allocators:
         alive(world, reference, "the command allocator").in_flight -= 1
@@ -371,7 +435,11 @@ def run_dispatch(
         if tensor is None:
             detail = f'the tensor of binding "{binding.tensor.name}" was dropped before the end'
             world.referee.fault("kept-alive", detail)
-        check_resident(world, tensor.allocation, sets, f'"{binding.tensor.name}"')
+        allocation = tensor.allocation
+        if allocation is None:
+            detail = f'the buffer of binding "{binding.tensor.name}" was dropped before the end'
+            world.referee.fault("kept-alive", detail)
+        check_resident(world, allocation, sets, f'"{binding.tensor.name}"')
         if binding.use == READ.raw:
             inputs[binding.tensor.name] = tensor.elements.copy()
         else:

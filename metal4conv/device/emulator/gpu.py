@@ -64,7 +64,6 @@ CONSTANTS = {
 }
 
 CLASSES: dict[str, type] = {
-    "MTLTensorDescriptor": TensorDescriptor,
     "MTLHeapDescriptor": HeapDescriptor,
     "MTLResidencySetDescriptor": ResidencySetDescriptor,
     "MTL4LibraryFunctionDescriptor": LibraryFunctionDescriptor,
@@ -144,7 +143,12 @@ def metal_module(world: World) -> Any:
     """What stands in for the module `Metal`. (Any: as PyObjC's modules, it has no types.)"""
     extents = type("MTLTensorExtents", (TensorExtents,), {"world": world})
     world.extents_class = extents
-    classes: dict[str, type] = {"MTLTensorExtents": extents, **CLASSES}
+    descriptor = type("MTLTensorDescriptor", (TensorDescriptor,), {"world": world})
+    classes: dict[str, type] = {
+        "MTLTensorExtents": extents,
+        "MTLTensorDescriptor": descriptor,
+        **CLASSES,
+    }
     if world.misbehave == "old-system":
         classes = {name: kind for name, kind in classes.items() if name in OLD_CLASSES}
     device = None if world.misbehave == "no-device" else Device(world)

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import NoReturn
 
 import numpy as np
@@ -23,6 +22,7 @@ from metal4conv.device.emulator.objects import (
 from metal4conv.device.emulator.package import EmulatedPackage, read_emulated_package
 from metal4conv.device.emulator.rules import Answer, EmulatedError
 from metal4conv.device.reflection import MPS_DATA_TYPES, ReflectedTensor
+from metal4conv.errors import UsageError
 from metal4conv.execute.interpreter import load
 from metal4conv.layout.document import LayoutManifest
 from metal4conv.layout.rules import DATA_TYPES, MAXIMUM_RANK, READ, WRITE
@@ -209,12 +209,36 @@ def named_sizes(manifest: LayoutManifest, sizes: Mapping[str, Sequence[int]]) ->
     return found
 
 
+def all_sizes(
+    manifest: LayoutManifest, sizes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The dimensions of all tensors, by those of the inputs; `ValueError` with the reason when the
+    package does not take them, or does not say how large an output becomes."""
+    try:
+        sized = manifest.at(named_sizes(manifest, sizes))
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    for tensor in sized.inputs:
+        if tensor.dimensions != sizes[tensor.name]:
+            raise ValueError(
+                f'input "{tensor.name}" has dimensions {tensor.dimensions} beside the others, '
+                f"was given {sizes[tensor.name]}"
+            )
+    found = dict(sizes)
+    for tensor in sized.outputs:
+        known = tuple(size for size in tensor.dimensions if isinstance(size, int))
+        if known != tensor.dimensions:
+            raise ValueError(f'output "{tensor.name}" has dimensions {tensor.dimensions}')
+        found[tensor.name] = known
+    return found
+
+
 class Compiler:
     """`MTL4Compiler`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.busy = Lock()
+        self.busy = world.compiling
 
     def newMachineLearningPipelineStateWithDescriptor_error_(
         self, descriptor: MachineLearningPipelineDescriptor, error: None
@@ -264,9 +288,11 @@ class Compiler:
             sizes[binding.tensor.name] = tuple(chosen)
         options = descriptor.values["options"]
         is_reflected = options is not None and bool(options.values["shaderReflection"] & 1)
-        manifest = library.content.manifest.at(named_sizes(library.content.manifest, sizes))
-        for output in manifest.outputs:
-            sizes[output.name] = tuple(int(size) for size in output.dimensions)
+        try:
+            sizes = all_sizes(library.content.manifest, sizes)
+        except ValueError as error:
+            detail = f"{UNSUPPORTED_OPS}: {error}"
+            return referee.error("fixed-dimensions", detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
         return PipelineState(library, sizes, is_reflected), None
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -176,7 +176,10 @@ def held_bytes(dimensions: Sequence[int], strides: Sequence[int], size: int) -> 
 
 
 class Tensor:
-    """`MTLTensor`: in a buffer by its strides, or by the device in memory of its own."""
+    """`MTLTensor`: in a buffer by its strides, or by the device in memory of its own.
+
+    Whether Metal's tensors keep their buffer alive is not known; these do not.
+    """
 
     def __init__(
         self, world: World, values: dict[str, Any], place: tuple[Buffer, Sequence[int], int] | None
@@ -185,36 +188,35 @@ class Tensor:
         self.values = dict(values)
         self.numbers = numbers_of(values["dimensions"])
         self.type = numpy_type(values["dataType"])
-        self.place = place
+        self.place = None if place is None else (ref(place[0]), *place[1:])
         self.in_flight = 0
         self.identifier = world.next_identifier()
         world.tensors[self.identifier] = self
-        if place is None:
-            count = max(math.prod(self.numbers), 1) * self.type.itemsize
-            self.own = np.full(count, POISON, np.uint8)
+        count = math.prod(self.numbers) * self.type.itemsize
+        self.memory = np.full(count, POISON, np.uint8) if place is None else place[0].data
 
     @property
     def elements(self) -> np.ndarray:
         """The elements as an array, outermost dimension first, that shares the memory."""
         shape = self.numbers[::-1]
         if self.place is None:
-            return self.own.view(self.type).reshape(shape)
-        buffer, strides, offset = self.place
-        flat = buffer.data[offset:]
+            return self.memory.view(self.type).reshape(shape)
+        _, strides, offset = self.place
+        flat = self.memory[offset:]
         count = len(flat) // self.type.itemsize * self.type.itemsize
         steps = [stride * self.type.itemsize for stride in reversed(strides)]
         return as_strided(flat[:count].view(self.type), shape, steps)
 
     @property
-    def allocation(self) -> Buffer | Tensor:
-        """What has to be resident."""
-        return self if self.place is None else self.place[0]
+    def allocation(self) -> Buffer | Tensor | None:
+        """What has to be resident; None if it is a buffer that is gone."""
+        return self if self.place is None else self.place[0]()
 
     def gpuResourceID(self) -> ResourceID:
         return ResourceID(self.identifier)
 
     def buffer(self) -> Buffer | None:
-        return None if self.place is None else self.place[0]
+        return None if self.place is None else self.place[0]()
 
     def bufferOffset(self) -> int:
         return 0 if self.place is None else self.place[2]
@@ -274,8 +276,8 @@ class Tensor:
     ) -> np.ndarray:
         """CPU memory as an array of a slice, outermost dimension first."""
         referee = self.world.referee
-        usual = len(strides) == len(size) and (not strides or strides[0] == 1)
-        referee.require(usual, "cpu-strides", f"strides {tuple(strides)} of a slice {tuple(size)}")
+        broken = broken_stride(size, strides, self.type.itemsize, is_learning=False)
+        referee.require(not broken, "cpu-strides", broken[1] if broken else "")
         last = sum((count - 1) * stride for count, stride in zip(size, strides, strict=True))
         needed = (last + 1) * self.type.itemsize
         referee.require(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -38,7 +39,7 @@ class World:
     """What the objects of one emulator share.
 
     `tensors` are found by the identifier in an argument table's slot, as long as somebody holds
-    them.
+    them. `compiling` is held while a pipeline is compiled.
     """
 
     misbehave: str | None = None
@@ -47,6 +48,7 @@ class World:
     extents_class: Any = None  # TensorExtents of this world
     tensors: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
     last_identifier: int = 0
+    compiling: Lock = field(default_factory=Lock)
 
     def next_identifier(self) -> int:
         """A resource's number on this GPU; 0 is none."""

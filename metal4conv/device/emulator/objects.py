@@ -108,22 +108,45 @@ class NSURL:
         return FileURL(Path(path))
 
 
-class TensorDescriptor(Descriptor):
-    """`MTLTensorDescriptor`, with the header's defaults."""
+class ResourceDescriptor(Descriptor):
+    """What has modes, which the resource options pack: cache in bits 0-3, storage in 4-7, hazard
+    tracking in 8-9."""
+
+    def resourceOptions(self) -> int:
+        values = self.values
+        return int(
+            values["cpuCacheMode"] | values["storageMode"] << 4 | values["hazardTrackingMode"] << 8
+        )
+
+    def setResourceOptions_(self, options: int) -> None:
+        self.values |= {
+            "cpuCacheMode": options & 15,
+            "storageMode": options >> 4 & 15,
+            "hazardTrackingMode": options >> 8 & 3,
+        }
+
+
+class TensorDescriptor(ResourceDescriptor):
+    """`MTLTensorDescriptor`, with the header's defaults. `world` is set below it."""
+
+    world: ClassVar[World]
 
     properties: ClassVar[dict[str, Any]] = {
         "dimensions": None,
         "strides": None,
         "dataType": 3,
         "usage": 3,
-        "resourceOptions": 0,
         "cpuCacheMode": 0,
         "storageMode": 0,
         "hazardTrackingMode": 0,
     }
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.values["dimensions"] = extents_of(self.world, (1,))
 
-class HeapDescriptor(Descriptor):
+
+class HeapDescriptor(ResourceDescriptor):
     """`MTLHeapDescriptor`."""
 
     properties: ClassVar[dict[str, Any]] = {
@@ -132,7 +155,6 @@ class HeapDescriptor(Descriptor):
         "storageMode": 2,
         "cpuCacheMode": 0,
         "hazardTrackingMode": 0,
-        "resourceOptions": 0,
     }
 
 
