@@ -164,10 +164,13 @@ class Pass:
         self.event = self.device.newSharedEvent()
         return self
 
-    def encode(self) -> Any:
-        """Encodes the dispatch; gives back the pass."""
+    def encode(self, *, barrier: bool = False) -> Any:
+        """Encodes the dispatch, behind a barrier if asked for; gives back the pass."""
         self.commands.beginCommandBufferWithAllocator_(self.allocator)
         encoder = self.commands.machineLearningCommandEncoder()
+        if barrier:
+            stage = self.metal.MTLStageMachineLearning
+            encoder.barrierAfterQueueStages_beforeStages_visibilityOptions_(stage, stage, 1)
         encoder.setPipelineState_(self.state)
         encoder.setArgumentTable_(self.arguments)
         encoder.dispatchNetworkWithIntermediatesHeap_(self.memory)

@@ -38,7 +38,7 @@ def second_stage(run: Pass) -> Pass:
 def test_what_was_committed_first_runs_first(run):
     then = second_stage(run)
     run.encode().commit()
-    then.encode().commit()
+    then.encode(barrier=True).commit()
     assert then.wait()
     np.testing.assert_array_equal(run.read(then.y), 4 * X)
     assert run.wait()

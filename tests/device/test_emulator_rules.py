@@ -335,6 +335,31 @@ def a_barrier_for_compute(run):
     return encoder.barrierAfterQueueStages_beforeStages_visibilityOptions_(1 << 27, 1 << 27, 1)
 
 
+def two_networks(run, barrier):
+    """y = x + x and z = y + y in one command buffer."""
+    run.prepared().z = run.tensor(10, 2)[0]
+    run.arguments2 = run.table(run.y, run.z)
+    run.set.addAllocation_(run.z)
+    run.set.commit()
+    run.commands.beginCommandBufferWithAllocator_(run.allocator)
+    for table in (run.arguments, run.arguments2):
+        encoder = run.commands.machineLearningCommandEncoder()
+        if barrier and table is run.arguments2:
+            stage = run.metal.MTLStageMachineLearning
+            encoder.barrierAfterQueueStages_beforeStages_visibilityOptions_(stage, stage, 1)
+        encoder.setPipelineState_(run.state)
+        encoder.setArgumentTable_(table)
+        encoder.dispatchNetworkWithIntermediatesHeap_(run.memory)
+        encoder.endEncoding()
+    run.commands.endCommandBuffer()
+    return run.commit()
+
+
+@breaks("barrier-between")
+def two_networks_at_once(run):
+    return two_networks(run, barrier=False)
+
+
 @breaks("resident")
 def tensors_that_are_not_resident(run):
     run.prepared().queue.removeResidencySet_(run.set)
@@ -474,6 +499,13 @@ def test_a_right_pass_breaks_no_rule(dtype, is_dynamic, tmp_path):
     found = np.frombuffer(in_memory, x.dtype).reshape(rows, row)
     np.testing.assert_array_equal(found[:, :10], x + x)
     assert set(found[:, 10:].tobytes()) == {0xAB}  # the padding
+    assert run.referee.broken == []
+
+
+def test_a_barrier_orders_two_networks(tmp_path):
+    run = two_networks(Pass(metal_package(tmp_path)), barrier=True)
+    assert run.wait()
+    np.testing.assert_array_equal(run.read(run.z), 4 * X)
     assert run.referee.broken == []
 
 

@@ -77,6 +77,8 @@ class Dispatch:
     pipeline: weakref.ref[PipelineState]
     table: weakref.ref[ArgumentTable]
     heap: weakref.ref[Heap] | None
+    is_ordered: bool
+    """Whether a barrier stands between it and what was encoded before."""
 
 
 class MachineLearningEncoder:
@@ -112,7 +114,10 @@ class MachineLearningEncoder:
             self.check_slot(table, binding)
         self.check_heap(heap, pipeline.intermediatesHeapSize())
         held = None if heap is None else weakref.ref(heap)
-        commands.dispatches.append(Dispatch(weakref.ref(pipeline), weakref.ref(table), held))
+        ordered, commands.has_barrier = commands.has_barrier, False
+        commands.dispatches.append(
+            Dispatch(weakref.ref(pipeline), weakref.ref(table), held, ordered)
+        )
 
     def encoding(self) -> CommandBuffer:
         """The command buffer, which takes commands as long as this encoder has not ended."""
@@ -168,7 +173,7 @@ class MachineLearningEncoder:
 
     def check_barrier(self, own: int) -> None:
         """The stages of this pass's side."""
-        self.encoding()
+        self.encoding().has_barrier = True
         named = bool(own & STAGE_MACHINE_LEARNING) and not own & ~ALL_STAGES
         self.world.referee.require(named, "barrier-stage", f"stages {own:#x}")
 
@@ -186,6 +191,7 @@ class CommandBuffer:
         self.encoder: MachineLearningEncoder | None = None
         self.dispatches: list[Dispatch] = []
         self.residency: list[weakref.ref[ResidencySet]] = []
+        self.has_barrier = False
 
     def beginCommandBufferWithAllocator_(self, allocator: CommandAllocator) -> None:
         user = None if allocator.user is None else allocator.user()
@@ -198,6 +204,7 @@ class CommandBuffer:
         self.state = "begun"
         self.dispatches = []
         self.residency = []
+        self.has_barrier = False
 
     def useResidencySet_(self, residency: ResidencySet) -> None:
         self.world.referee.require(self.state == "begun", "begin-first", f"it is {self.state}")
@@ -269,6 +276,8 @@ class CommandQueue:
         self.residency: list[weakref.ref[ResidencySet]] = []
         self.entries: deque[Submission | Signal | Wait] = deque()
         self.is_running = False
+        self.unordered: dict[int, bool] = {}
+        """Tensors of dispatches since the last barrier or wait, and whether they are written."""
 
     def addResidencySet_(self, residency: ResidencySet) -> None:
         count = len(self.residency) + 1
@@ -302,7 +311,10 @@ class CommandQueue:
             [*self.residency, *(item for commands in buffers for item in commands.residency)],
             handlers,
         )
+        if not any(isinstance(entry, Submission) for entry in self.entries):
+            self.unordered = {}  # all work before was waited for
         for dispatch in made.dispatches:
+            self.check_order(dispatch)
             table = alive(self.world, dispatch.table, "the argument table")
             for identifier in filter(None, table.slots):
                 tensor = self.world.tensors.get(identifier)
@@ -314,6 +326,22 @@ class CommandQueue:
         for commands in buffers:
             commands.state = "committed"
         self.entries.append(made)
+
+    def check_order(self, dispatch: Dispatch) -> None:
+        """What another dispatch writes, or writes what it reads, comes after a barrier."""
+        if dispatch.is_ordered:
+            self.unordered = {}
+        pipeline = alive(self.world, dispatch.pipeline, "the pipeline state")
+        table = alive(self.world, dispatch.table, "the argument table")
+        for binding in pipeline.bindings:
+            identifier, writes = table.slots[binding.place], binding.use != READ.raw
+            clash = identifier in self.unordered and (writes or self.unordered[identifier])
+            self.world.referee.require(
+                not clash, "barrier-between", f'the tensor of binding "{binding.tensor.name}"'
+            )
+        for binding in pipeline.bindings:
+            identifier, writes = table.slots[binding.place], binding.use != READ.raw
+            self.unordered[identifier] = writes or self.unordered.get(identifier, False)
 
     def signalEvent_value_(self, event: SharedEvent, value: int) -> None:
         """The event has the value once what was committed before is done."""

@@ -213,6 +213,12 @@ RULES = {
             "H",
             "MTL4CommandEncoder.h",
         ),
+        Rule(
+            "barrier-between",
+            "a barrier or a wait stands between dispatches that share a tensor which one writes",
+            "H",
+            "MTL4CommandEncoder.h: resources of Metal 4 are untracked",
+        ),
         # residency
         Rule(
             "resident",
