@@ -298,7 +298,8 @@ def wait_for_end(pid: int) -> bool:
 
 def test_an_interrupt_ends_the_tool(package: Package, tool: Path, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    write_tool(tool, f'echo $$ > "{pid}"; kill -INT {os.getpid()}; sleep 300')
+    # only once the process is known: an interrupt while it is being made cannot reach it
+    write_tool(tool, f'echo $$ > "{pid}"; sleep 1; kill -INT {os.getpid()}; sleep 300')
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
