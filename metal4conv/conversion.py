@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metal4conv import __version__
-from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError
+from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError, last_line
 from metal4conv.frontends.source import (
     Lowered,
     LoweringRequest,
@@ -345,7 +345,7 @@ def run_source(
             raise
         except Exception as error:  # whatever the user's model raises
             sizes = ", ".join(f"{key}={value}" for key, value in case.dimensions.items())
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            reason = last_line(error)
             raise UnsupportedModel(
                 f"the source model does not run with {sizes or 'its own sizes'}: {reason}",
                 hint="give only sizes that the model takes: --dim" if sizes else None,

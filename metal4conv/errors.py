@@ -78,6 +78,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of another package's message, where TorchScript says what went wrong.
+
+    >>> last_line(ValueError("no such axis\\nin a graph")), last_line(KeyError())
+    ('in a graph', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 class UsageError(Metal4ConvError):
     """An option, a name or a file that does not fit (exit code 2)."""
 

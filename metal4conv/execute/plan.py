@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from metal4conv.errors import Metal4ConvError, UnsupportedModel
+from metal4conv.errors import Metal4ConvError, UnsupportedModel, first_line
 from metal4conv.execute import families  # fills the tables
 from metal4conv.execute.binding import Materialize, bind, bind_folded, bind_host
 from metal4conv.execute.marshal import TORCH_DTYPES, constant_tensor, release
@@ -99,8 +99,7 @@ def explained(error: Exception, operation: Operation) -> Exception:
             where=[f'output "{value.name}", {value.type}' for value in operation.outputs],
         )
     if isinstance(error, (RuntimeError, ValueError, IndexError, TypeError)):
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return UnsupportedModel(f"operation {operation} failed: {first}")
+        return UnsupportedModel(f"operation {operation} failed: {first_line(error)}")
     error.add_note(note)
     return error
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metal4conv.errors import Metal4ConvError, UnsupportedModel
+from metal4conv.errors import Metal4ConvError, UnsupportedModel, first_line
 from metal4conv.frontends.lowering import (
     element_types,
     run_passes,
@@ -60,7 +60,7 @@ def rebuild_package(
             TypeError,
             MemoryError,
         ) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UnsupportedModel(
                 f"{package.path} cannot be built with these shapes: {reason}",
                 where=getattr(error, "__notes__", ()),

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from metal4conv.errors import DamagedFile, UnsupportedModel, UntrustedFile, UsageError, first_line
+from metal4conv.errors import (
+    DamagedFile,
+    UnsupportedModel,
+    UntrustedFile,
+    UsageError,
+    first_line,
+    last_line,
+)
 from metal4conv.frontends.lowering import lower_model
 from metal4conv.frontends.shapes import DeclaredInput, resolve_inputs
 from metal4conv.frontends.source import (
@@ -387,8 +394,3 @@ def as_arrays(results: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 def type_of(tensor: torch.Tensor) -> TensorType:
     """A tensor's type with plain sizes."""
     return TensorType(DTYPES[tensor.dtype], tuple(tensor.shape))
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of an exception's message, where TorchScript says what went wrong."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

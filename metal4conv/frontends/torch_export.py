@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from metal4conv.errors import UnsupportedModel, UsageError, did_you_mean
+from metal4conv.errors import UnsupportedModel, UsageError, did_you_mean, first_line
 from metal4conv.frontends.shapes import DeclaredInput
 from metal4conv.frontends.source import SourceInput, SourceOptions
 from metal4conv.frontends.spec import InputSpec
@@ -318,7 +318,7 @@ def frozen_error(
     subject = "the dimension" if len(names) == 1 else "the dimensions"
     sizes = ", ".join(f"{name}={example_size(ranges[name])}" for name in names)
     is_constant = re.search(r"specialized it to be a constant", str(error)) is not None
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return UnsupportedModel(
         f"the network cannot vary {subject} {listed}: "
         + (
@@ -332,7 +332,7 @@ def frozen_error(
 
 def export_error(error: Exception, ranges: Mapping[str, Dimension]) -> UnsupportedModel:
     """torch.export's error in our words, with the line of the model's code."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = first_line(error)
     sizes = ", ".join(f"{name}={example_size(row)}" for name, row in ranges.items())
     return UnsupportedModel(
         f"the model cannot be exported{f' with {sizes}' if sizes else ''}: "
