@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,10 +22,12 @@ from metal4conv.device.emulator.objects import (
 )
 from metal4conv.device.emulator.package import EmulatedPackage, read_emulated_package
 from metal4conv.device.emulator.rules import Answer, EmulatedError
+from metal4conv.device.mtlpackage import SUFFIX
 from metal4conv.device.reflection import MPS_DATA_TYPES, ReflectedTensor
 from metal4conv.errors import UsageError
-from metal4conv.execute.interpreter import load
-from metal4conv.layout.document import LayoutManifest
+from metal4conv.execute.interpreter import Executor, load
+from metal4conv.execute.pipeline import Pipeline
+from metal4conv.layout.document import LayoutManifest, TensorLayout
 from metal4conv.layout.rules import DATA_TYPES, MAXIMUM_RANK, READ, WRITE
 
 LIBRARY_DOMAIN = "MTLLibraryErrorDomain"
@@ -106,6 +109,12 @@ class Library:
         self.world = world
         self.content = content
 
+    @cached_property
+    def network(self) -> Executor | Pipeline:
+        """What runs the function at all sizes, with its weights once."""
+        package = self.content.package
+        return load(package.path, self.content.manifest.package.function)
+
     def functionNames(self) -> tuple[str, ...]:
         return (self.content.function.name,)
 
@@ -136,7 +145,7 @@ class Library:
 def open_library(world: World, url: FileURL) -> Answer:
     """The library of the package that a URL names."""
     path = Path(url.path())
-    if not path.is_dir() or path.suffix != ".mtlpackage":
+    if not path.is_dir() or path.suffix != SUFFIX:
         detail = f"Invalid metal package {path}"
         return world.referee.error("package-path", detail, LIBRARY_DOMAIN, UNSUPPORTED)
     try:
@@ -150,19 +159,16 @@ def open_library(world: World, url: FileURL) -> Answer:
 class PipelineState:
     """`MTL4MachineLearningPipelineState`: a network for one set of sizes.
 
-    `sizes` are the dimensions of all tensors by name, innermost first.
+    `sized` is the manifest with plain numbers for the dimensions of all tensors.
     """
 
-    def __init__(
-        self, library: Library, sizes: Mapping[str, tuple[int, ...]], is_reflected: bool
-    ) -> None:
+    def __init__(self, library: Library, sized: LayoutManifest, is_reflected: bool) -> None:
         self.world = library.world
         self.library = library
-        self.sizes = dict(sizes)
+        self.sizes = {tensor.name: plain_sizes(tensor) for tensor in sized.tensors}
+        self.heap_bytes = sized.estimated_bytes
         self.is_reflected = is_reflected
-        self.content = library.content
-        name = self.content.manifest.package.function
-        self.executor = load(self.content.package.path, name)
+        self.network = library.network
 
     def reflection(self) -> Reflection | None:
         if not self.is_reflected:
@@ -174,8 +180,7 @@ class PipelineState:
         return Reflection(self.library.bindings(None if is_open else self.sizes))
 
     def intermediatesHeapSize(self) -> int:
-        manifest = self.content.manifest.at(named_sizes(self.content.manifest, self.sizes))
-        found = manifest.estimated_bytes
+        found = self.heap_bytes
         return max(found, LEAST_HEAP) if isinstance(found, int) else UNKNOWN_HEAP
 
     @property
@@ -185,7 +190,7 @@ class PipelineState:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs, by the executor; misbehaving, others."""
-        outputs = self.executor.predict(inputs)
+        outputs = self.network.predict(inputs)
         match self.world.misbehave:
             case "constant-output":
                 return {name: np.full_like(array, 0.5) for name, array in outputs.items()}
@@ -209,28 +214,70 @@ def named_sizes(manifest: LayoutManifest, sizes: Mapping[str, Sequence[int]]) ->
     return found
 
 
-def all_sizes(
+class Refused(Exception):
+    """Why a pipeline cannot be compiled: the rule that is broken, and how."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.rule = rule
+
+
+def sized_manifest(
     manifest: LayoutManifest, sizes: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """The dimensions of all tensors, by those of the inputs; `ValueError` with the reason when the
-    package does not take them, or does not say how large an output becomes."""
+) -> LayoutManifest:
+    """The manifest at the dimensions of the inputs; `Refused` when the package does not take
+    them, or does not say how large an output becomes."""
     try:
         sized = manifest.at(named_sizes(manifest, sizes))
     except UsageError as error:
-        raise ValueError(error.message) from None
+        raise Refused("fixed-dimensions", error.message) from None
     for tensor in sized.inputs:
         if tensor.dimensions != sizes[tensor.name]:
-            raise ValueError(
+            raise Refused(
+                "fixed-dimensions",
                 f'input "{tensor.name}" has dimensions {tensor.dimensions} beside the others, '
-                f"was given {sizes[tensor.name]}"
+                f"was given {sizes[tensor.name]}",
             )
-    found = dict(sizes)
     for tensor in sized.outputs:
-        known = tuple(size for size in tensor.dimensions if isinstance(size, int))
-        if known != tensor.dimensions:
-            raise ValueError(f'output "{tensor.name}" has dimensions {tensor.dimensions}')
-        found[tensor.name] = known
-    return found
+        if plain_sizes(tensor) != tensor.dimensions:
+            detail = f'output "{tensor.name}" has dimensions {tensor.dimensions}'
+            raise Refused("fixed-dimensions", detail)
+    return sized
+
+
+def plain_sizes(tensor: TensorLayout) -> tuple[int, ...]:
+    """The dimensions of a tensor that are numbers."""
+    return tuple(size for size in tensor.dimensions if isinstance(size, int))
+
+
+def input_sizes(
+    library: Library, descriptor: MachineLearningPipelineDescriptor
+) -> dict[str, tuple[int, ...]]:
+    """The dimensions of the inputs: those given, or else those of the file; `Refused` when some
+    are open, or are not what the file fixes."""
+    sizes = {}
+    for binding in library.bindings():
+        if binding.use != READ.raw:
+            continue
+        given = descriptor.given.get(binding.place)
+        chosen = binding.sizes if given is None else numbers_of(given)
+        tensor = f'input "{binding.tensor.name}" has dimensions {binding.sizes}'
+        if any(size == OPEN for size in chosen):
+            raise Refused("input-dimensions", f"{tensor}, was given none")
+        if not agree(chosen, binding.sizes):
+            raise Refused("fixed-dimensions", f"{tensor}, was given {chosen}")
+        sizes[binding.tensor.name] = tuple(chosen)
+    return sizes
+
+
+def check_types(library: Library) -> None:
+    """`Refused` for types with which no pipeline was seen."""
+    if names := [
+        binding.tensor.name
+        for binding in library.bindings()
+        if binding.tensorDataType() == DATA_TYPES["bfloat16"].raw
+    ]:
+        raise Refused("binding-type", ", ".join(names))
 
 
 class Compiler:
@@ -265,35 +312,15 @@ class Compiler:
         if name not in library.functionNames():
             detail = f"Function {name} not found"
             return referee.error("function-name", detail, LIBRARY_DOMAIN, FUNCTION_NOT_FOUND)
-        if bfloat := [
-            binding.tensor.name
-            for binding in library.bindings()
-            if binding.tensorDataType() == DATA_TYPES["bfloat16"].raw
-        ]:
-            detail = f"{UNSUPPORTED_OPS}: {', '.join(bfloat)}"
-            return referee.error("binding-type", detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
-        sizes: dict[str, tuple[int, ...]] = {}
-        for binding in library.bindings():
-            if binding.use != READ.raw:
-                continue
-            given = descriptor.given.get(binding.place)
-            chosen = binding.sizes if given is None else numbers_of(given)
-            tensor = f'input "{binding.tensor.name}" has dimensions {binding.sizes}'
-            if any(size == OPEN for size in chosen):
-                detail = f"{UNSUPPORTED_OPS}: {tensor}, was given none"
-                return referee.error("input-dimensions", detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
-            if not agree(chosen, binding.sizes):
-                detail = f"{UNSUPPORTED_OPS}: {tensor}, was given {chosen}"
-                return referee.error("fixed-dimensions", detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
-            sizes[binding.tensor.name] = tuple(chosen)
+        try:
+            check_types(library)
+            sized = sized_manifest(library.content.manifest, input_sizes(library, descriptor))
+        except Refused as refusal:
+            detail = f"{UNSUPPORTED_OPS}: {refusal}"
+            return referee.error(refusal.rule, detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
         options = descriptor.values["options"]
         is_reflected = options is not None and bool(options.values["shaderReflection"] & 1)
-        try:
-            sizes = all_sizes(library.content.manifest, sizes)
-        except ValueError as error:
-            detail = f"{UNSUPPORTED_OPS}: {error}"
-            return referee.error("fixed-dimensions", detail, LIBRARY_DOMAIN, COMPILE_FAILURE)
-        return PipelineState(library, sizes, is_reflected), None
+        return PipelineState(library, sized, is_reflected), None
 
 
 def agree(given: Sequence[int], declared: Sequence[int]) -> bool:

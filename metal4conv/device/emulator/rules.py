@@ -354,16 +354,17 @@ def known_text(rule: Rule) -> str:
     >>> known_text(RULES["usage-bits"])
     "read from the system's code by others"
     """
-    known = ", ".join(KNOWN_BY[letter] for letter in rule.known_by)
-    return f"{known}: {rule.source}" if rule.source else known
+    return f"{ways(rule)}: {rule.source}" if rule.source else ways(rule)
+
+
+def ways(rule: Rule) -> str:
+    """In which ways a rule is known."""
+    return ", ".join(KNOWN_BY[letter] for letter in rule.known_by)
 
 
 def rules_table() -> list[tuple[str, str, str, str]]:
     """The rules for a page: identifier, rule, how it is known, source."""
-    return [
-        (rule.identifier, rule.text, ", ".join(KNOWN_BY[x] for x in rule.known_by), rule.source)
-        for rule in RULES.values()
-    ]
+    return [(rule.identifier, rule.text, ways(rule), rule.source) for rule in RULES.values()]
 
 
 Answer = tuple[Any, EmulatedError | None]
