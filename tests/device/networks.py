@@ -10,8 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from metal4conv.device import runner
+from metal4conv.device.child import failure_of
+from metal4conv.device.emulator import open_api
 from metal4conv.device.emulator.package import write_emulated_package
-from metal4conv.device.protocol import RunCase, RunRequest
+from metal4conv.device.journal import Journal
+from metal4conv.device.protocol import Outcome, RunCase, RunRequest
+from metal4conv.device.supervision import STDERR_FILE, Ending, outcome_of, write_inputs
 from metal4conv.layout.document import LayoutManifest
 from metal4conv.layout.manifest import layout_manifest
 from metal4conv.mil.package import Package
@@ -71,3 +76,19 @@ def inputs_of_case(case: RunCase, generator: np.random.Generator) -> dict[str, n
 def expected(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the network gives, by numpy."""
     return {"product": inputs["a"] * inputs["b"], "positive": np.maximum(inputs["a"], 0)}
+
+
+def run_in_process(
+    folder: Path, request: RunRequest, inputs: dict[str, dict[str, np.ndarray]]
+) -> Outcome:
+    """What `supervise` gives, of a run in this process, where nothing ends it: a child imports
+    torch anew."""
+    write_inputs(folder, request, inputs)
+    (folder / STDERR_FILE).touch()
+    journal = Journal(folder)
+    try:
+        runner.run(open_api(request.misbehave), request, folder, journal)
+        journal.finish()
+    except Exception as error:
+        journal.fail(failure_of(error))
+    return outcome_of(folder, request, Ending(0))

@@ -7,20 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metal4conv.device import runner, submission
-from metal4conv.device.child import failure_of
+from metal4conv.device import submission
 from metal4conv.device.emulator import open_api
 from metal4conv.device.emulator.misbehaviour import MISBEHAVIOURS
-from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import STEPS, Outcome
-from metal4conv.device.supervision import (
-    STDERR_FILE,
-    Ending,
-    outcome_of,
-    supervise,
-    write_inputs,
-)
-from tests.device.networks import Network, expected, inputs_of, write_network
+from metal4conv.device.supervision import supervise
+from tests.device.networks import Network, expected, inputs_of, run_in_process, write_network
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +30,11 @@ def run_child(network: Network, *rows: int, child_timeout: float = 60.0, **chang
 
 @pytest.fixture
 def run(network, tmp_path):
-    """The outcome of a run in this process, where nothing ends it: a child imports torch anew."""
+    """The outcome of a run in this process."""
 
     def run_here(*rows: int, network: Network = network, **changes) -> Outcome:
         request = network.request(*rows or (3,), **{"timeout_ms": 5000, **changes})
-        write_inputs(tmp_path, request, inputs_of(request))
-        (tmp_path / STDERR_FILE).touch()
-        journal = Journal(tmp_path)
-        try:
-            runner.run(open_api(request.misbehave), request, tmp_path, journal)
-            journal.finish()
-        except Exception as error:
-            journal.fail(failure_of(error))
-        outcome = outcome_of(tmp_path, request, Ending(0))
+        outcome = run_in_process(tmp_path, request, inputs_of(request))
         check_results(request, outcome)
         return outcome
 

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metal4conv.device import runner
-from metal4conv.device.child import failure_of
-from metal4conv.device.emulator import open_api
 from metal4conv.device.emulator.misbehaviour import MISBEHAVIOURS
-from metal4conv.device.journal import Journal
-from metal4conv.device.supervision import STDERR_FILE, Ending, outcome_of, write_inputs
 from metal4conv.errors import DamagedFile, MissingDevice, UnsupportedModel, UsageError
 from metal4conv.verify import device
 from metal4conv.verify.device import DeviceOptions
@@ -22,7 +17,7 @@ from metal4conv.verify.golden import GoldenCase, GoldenOrigin, golden_path, writ
 from metal4conv.verify.host import option_words, report_from_json
 from metal4conv.verify.junit import junit_xml
 from metal4conv.verify.verification import verify
-from tests.device.networks import Network, expected, write_network
+from tests.device.networks import Network, expected, run_in_process, write_network
 from tests.layout.packages import PackageBuilder
 
 ROWS = (3, 8)
@@ -50,15 +45,7 @@ def verified(network, tmp_path, monkeypatch):
     """The report for some options; the runner is called here, since a child imports torch anew."""
 
     def supervise(request, inputs, *, strict=False):
-        write_inputs(tmp_path, request, inputs)
-        (tmp_path / STDERR_FILE).touch()
-        journal = Journal(tmp_path)
-        try:
-            runner.run(open_api(request.misbehave), request, tmp_path, journal)
-            journal.finish()
-        except Exception as error:
-            journal.fail(failure_of(error))
-        return outcome_of(tmp_path, request, Ending(0))
+        return run_in_process(tmp_path, request, inputs)
 
     monkeypatch.setattr(device, "supervise", supervise)
 
