@@ -20,6 +20,7 @@ from metal4conv.device.mtlpackage import (
     MetalPackage,
     check_against,
     comparison,
+    metal_package_beside,
     read_metal_package,
 )
 from metal4conv.device.suitability import metal_findings, require_suitable
@@ -52,7 +53,8 @@ def package_for_metal(
     known = metal_findings(package, manifest)
     require_suitable(package.path, known)
     tool = find_builder(None if builder is None else Path(builder))
-    target = beside(package.path) if output is None else Path(output) / beside(package.path).name
+    usual = metal_package_beside(package.path)
+    target = usual if output is None else Path(output) / usual.name
     say(f"building {target}")
     built = build_metal_package(package, manifest, target, tool, options)
     if built.passed and depfile is not None:
@@ -88,16 +90,6 @@ def package_data(
         "functions": None if metal.functions is None else [item.name for item in metal.functions],
         "tensors": comparison(manifest, metal),
     }
-
-
-def beside(path: Path) -> Path:
-    """The Metal package beside a Core ML package.
-
-    >>> print(beside(Path("build/net.v2.mlpackage")))
-    build/net.v2.mtlpackage
-    """
-    whole = path if path.name not in ("", "..") else path.resolve()
-    return whole.with_name(f"{whole.stem}{SUFFIX}")
 
 
 def files_of(package: Package) -> list[Path]:

@@ -18,24 +18,17 @@ from metal4conv.device.reflection import (
     ReflectedTensor,
     read_reflection,
 )
-from metal4conv.device.suitability import ENTRY_POINT, metal_findings, require_suitable
+from metal4conv.device.suitability import ENTRY_POINT
 from metal4conv.errors import DamagedFile, UsageError, shortened
 from metal4conv.layout.document import LayoutManifest, Sizes, TensorLayout
 from metal4conv.mil.package import check_file
 from metal4conv.report import Finding
 
-__all__ = [
-    "MetalPackage",
-    "check_against",
-    "metal_findings",
-    "read_metal_package",
-    "require_suitable",
-]
-
 SUFFIX = ".mtlpackage"
 VERSION = {"major": 1, "minor": 0, "patch": 0}
 KIND = "MLLibrary"
 EMULATED_KIND = "metal4conv-emulated"
+REFLECTION = "reflection.fb"
 
 LARGEST_MANIFEST = 1 << 20
 LARGEST_REFLECTION = 1 << 26
@@ -58,6 +51,16 @@ class MetalPackage:
         """The function of this name, or else the usual one: there is but one in a package."""
         functions = {item.name: item for item in self.functions or ()}
         return functions.get(name) or functions.get(ENTRY_POINT)
+
+
+def metal_package_beside(path: Path) -> Path:
+    """The Metal package beside a Core ML package.
+
+    >>> print(metal_package_beside(Path("build/net.v2.mlpackage")))
+    build/net.v2.mtlpackage
+    """
+    whole = path if path.name not in ("", "..") else path.resolve()
+    return whole.with_name(f"{whole.stem}{SUFFIX}")
 
 
 def read_metal_package(path: str | Path) -> MetalPackage:
@@ -127,9 +130,9 @@ def named_folder(path: Path, file: Path, name: object) -> Path:
 
 def reflection_bytes(path: Path, library: Path) -> bytes:
     """The content of `reflection.fb`; `DamagedFile` when it is missing or no plain file."""
-    file = library / "reflection.fb"
+    file = library / REFLECTION
     if not file.exists():
-        raise DamagedFile("the package has no reflection.fb")
+        raise DamagedFile(f"the package has no {REFLECTION}")
     check_file(file, path, largest=LARGEST_REFLECTION)
     try:
         return file.read_bytes()

@@ -16,7 +16,8 @@ import numpy as np
 from metal4conv.device.api import Api
 from metal4conv.device.failures import RunFailed, answer, made
 from metal4conv.device.protocol import Backing, TensorPlan
-from metal4conv.layout.rules import DATA_TYPES, ROW_ALIGNMENT, tight_strides
+from metal4conv.layout.rules import DATA_TYPES_BY_RAW, ROW_ALIGNMENT, tight_strides
+from metal4conv.mil.dtypes import DTYPES
 
 USAGE_MACHINE_LEARNING = 4
 """`MTLTensorUsageMachineLearning`, from MTLTensor.h; the descriptor's default is another."""
@@ -26,8 +27,6 @@ STORAGE_SHARED = 0
 
 BUFFER_ALIGNMENT = 128
 """What buffers are rounded up to: twice a row's alignment, which Apple calls faster."""
-
-TYPES = {row.raw: row for row in DATA_TYPES.values()}
 
 # Ranks 1 to 5 and a size beyond 32 bits: what a bridge that passes one integer, or ints, gets wrong
 TRIALS = ((7,), (3, 5), (5, 3, 2**40), (2, 3, 5, 7, 11))
@@ -82,10 +81,9 @@ def numpy_dtype(raw: int) -> np.dtype[Any]:  # Any: whichever the type says
     >>> numpy_dtype(16), numpy_dtype(121)
     (dtype('float16'), dtype('uint16'))
     """
-    if raw not in TYPES:
+    if raw not in DATA_TYPES_BY_RAW:
         raise RunFailed("refused", f"no array has the type {raw} of MTLTensorDataType")
-    name = TYPES[raw].name
-    return np.dtype("uint16" if name == "bfloat16" else name)
+    return np.dtype(DTYPES[DATA_TYPES_BY_RAW[raw].name].numpy)
 
 
 def make_tensor(api: Api, device: Any, plan: TensorPlan, backing: Backing) -> DeviceTensor:
@@ -123,7 +121,7 @@ def make_buffer(device: Any, plan: TensorPlan) -> Any:  # Any: objects of Metal
 
 def check_layout(plan: TensorPlan) -> None:
     """The rules of MTLTensor.h for strides with machine learning usage, and the buffer's length."""
-    size = TYPES[plan.data_type].bytes
+    size = DATA_TYPES_BY_RAW[plan.data_type].bytes
     where = f'tensor "{plan.name}" with dimensions {plan.dimensions} and strides {plan.strides}'
     if len(plan.strides) != len(plan.dimensions):
         raise RunFailed("refused", f"{where}: each dimension needs one stride")
@@ -161,7 +159,7 @@ def check_array(plan: TensorPlan, array: np.ndarray) -> np.ndarray:
             f"got {array.shape} of {array.dtype}",
         )
     contiguous = np.asarray(array, order="C")
-    size = math.prod(plan.dimensions) * TYPES[plan.data_type].bytes
+    size = math.prod(plan.dimensions) * DATA_TYPES_BY_RAW[plan.data_type].bytes
     assert contiguous.nbytes == size, "shape and type say so"
     return contiguous
 

@@ -7,7 +7,6 @@ given, with a first dimension of 1.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -173,15 +172,17 @@ GIVEN = ("x", "initial_h", "initial_c", "output_sequence")
 """Parameters of an lstm that `lstm_at_once` has too."""
 
 
+USUAL = {"recurrent_activation": "sigmoid", "cell_activation": "tanh", "activation": "tanh"}
+"""Activations of torch's kernel, which are MIL's defaults too."""
+
+
 def plain_lstm(fixed: dict[str, Any], varying: set[str]) -> tuple[Operator, dict[str, Any]] | None:
     """`lstm_at_once` with its weights, where torch's kernel computes what is asked for.
 
     On a GPU the kernel would round as it likes, and wants its weights in one piece.
     (Any: constant arguments.)
     """
-    names = ("recurrent_activation", "cell_activation", "activation")
-    found = [str(fixed[name]).lower() if name in fixed else None for name in names]
-    fits = all(map(operator.contains, ({None, "sigmoid"}, {None, "tanh"}, {None, "tanh"}), found))
+    fits = all(str(fixed.get(name, usual)).lower() == usual for name, usual in USUAL.items())
     unusual = {"peephole", "peephole_back", "clip"}.intersection(fixed)
     if not fits or unusual or not varying.issubset(GIVEN):
         return None

@@ -60,7 +60,7 @@ DATA_TYPES = {
     )
 }
 
-NAMES_BY_RAW = {row.raw: row.name for row in DATA_TYPES.values()}
+DATA_TYPES_BY_RAW = {row.raw: row for row in DATA_TYPES.values()}
 
 
 def type_name(raw: int) -> str:
@@ -69,7 +69,7 @@ def type_name(raw: int) -> str:
     >>> type_name(16), type_name(141)
     ('float16', 'type 141')
     """
-    return NAMES_BY_RAW.get(raw, f"type {raw}")
+    return DATA_TYPES_BY_RAW[raw].name if raw in DATA_TYPES_BY_RAW else f"type {raw}"
 
 
 READ = Access("read", 0)

@@ -12,7 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from metal4conv.device.metal import why_not_here
-from metal4conv.device.mtlpackage import check_against, read_metal_package
+from metal4conv.device.mtlpackage import (
+    SUFFIX,
+    check_against,
+    metal_package_beside,
+    read_metal_package,
+)
 from metal4conv.device.protocol import (
     BACKINGS,
     Backing,
@@ -133,7 +138,7 @@ def run_on_device(
             backings=options.backings,
             timeout_ms=round(options.timeout * 1000),
             repeat=options.repeat,
-            capture=None if options.capture is None else str(options.capture.absolute()),
+            capture=None if options.capture is None else str(options.capture),
             misbehave=options.misbehave,
         )
         inputs = {case.label: feed for case, feed in zip(planned, feeds, strict=True)}
@@ -180,10 +185,10 @@ def metal_package(
         from metal4conv.device.emulator.package import write_emulated_package
 
         with tempfile.TemporaryDirectory(prefix="metal4conv-emulated-") as folder:
-            target = Path(folder) / f"{manifest.package.name}.mtlpackage"
+            target = Path(folder) / f"{manifest.package.name}{SUFFIX}"
             yield write_emulated_package(package.path, manifest, target), ()
         return
-    path = options.metal_package or package.path.with_suffix(".mtlpackage")
+    path = options.metal_package or metal_package_beside(package.path)
     if not path.exists():
         raise UsageError(
             f"there is no Metal package {path}",

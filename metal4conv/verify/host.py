@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metal4conv.device.mtlpackage import metal_package_beside
 from metal4conv.device.remote import REMOTE_COMMAND, verify_remotely
 from metal4conv.errors import UsageError
 from metal4conv.layout.document import MANIFEST_SUFFIX
@@ -43,7 +44,7 @@ def verify_on_host(
     manifest = package.path.with_name(package.path.stem + MANIFEST_SUFFIX)
     beside = [manifest] if manifest.exists() else []
     arguments = option_words(options or {})
-    built = metal_package or package.path.with_suffix(".mtlpackage")
+    built = metal_package or metal_package_beside(package.path)
     if on == "metal" and (metal_package is not None or built.exists()):
         beside.append(built)
         arguments += ["--mtlpackage", f"./{built.name}"]

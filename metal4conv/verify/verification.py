@@ -84,21 +84,16 @@ def verify(
     check_comparable(package, function)
     try:
         check_present(on)
-        return judged(
+        expectation = find_expectation(
             package,
             function,
-            on,
-            lambda: find_expectation(
-                package,
-                function,
-                golden=None if golden is None else Path(golden),
-                against=against,
-                inputs_npz=None if inputs_npz is None else Path(inputs_npz),
-                seed=seed,
-            ),
-            GivenTolerance(atol, rtol, min_psnr),
-            device,
+            golden=None if golden is None else Path(golden),
+            against=against,
+            inputs_npz=None if inputs_npz is None else Path(inputs_npz),
+            seed=seed,
         )
+        given = GivenTolerance(atol, rtol, min_psnr)
+        return judged(package, function, on, expectation, given, device)
     except MissingDevice as error:
         if not skip_if_missing:
             raise
@@ -121,13 +116,12 @@ def judged(
     package: Package,
     function: str | None,
     on: str,
-    expect: Callable[[], Expectation],
+    expectation: Expectation,
     given: GivenTolerance,
     device: DeviceOptions | None,
 ) -> Report:
     """The verdict of a run on what is there."""
     depths = float16_depths(package.function(function))
-    expectation = expect()
     if on in DEVICES:
         from metal4conv.verify.device import DeviceOptions
 

@@ -19,7 +19,8 @@ from metal4conv.device.emulator.objects import (
     extents_of,
 )
 from metal4conv.device.emulator.rules import Answer
-from metal4conv.layout.rules import DATA_TYPES, ROW_ALIGNMENT
+from metal4conv.layout.rules import DATA_TYPES_BY_RAW, ROW_ALIGNMENT
+from metal4conv.mil.dtypes import DTYPES
 
 TENSOR_DOMAIN = "MTLTensorDomain"
 INVALID_DESCRIPTOR = 2
@@ -29,13 +30,11 @@ POISON = 0xAB
 MACHINE_LEARNING = 4
 ALL_USAGES = 7
 SHARED, PRIVATE = 0, 2
-TYPES = {row.raw: row for row in DATA_TYPES.values()}
 
 
 def numpy_type(raw: int) -> np.dtype[Any]:  # Any: whichever the type says
     """The array type of an element; bfloat16 as its bits."""
-    name = TYPES[raw].name
-    return np.dtype("uint16" if name == "bfloat16" else name)
+    return np.dtype(DTYPES[DATA_TYPES_BY_RAW[raw].name].numpy)
 
 
 def numbers_of(extents: TensorExtents) -> tuple[int, ...]:
@@ -100,7 +99,7 @@ class Buffer:
         if refused := refusal(self.world, descriptor):
             return refused
         values, raw = descriptor.values, descriptor.values["dataType"]
-        size = TYPES[raw].bytes
+        size = DATA_TYPES_BY_RAW[raw].bytes
         if values["strides"] is None:
             return invalid(self.world, "buffer-strides", "strides are nil")
         dimensions, strides = numbers_of(values["dimensions"]), numbers_of(values["strides"])
@@ -137,7 +136,7 @@ def refusal(world: World, descriptor: TensorDescriptor) -> Answer | None:
     dimensions = numbers_of(values["dimensions"])
     if any(size <= 0 for size in dimensions):
         return invalid(world, "positive-dimensions", f"found {dimensions}")
-    if values["dataType"] not in TYPES:
+    if values["dataType"] not in DATA_TYPES_BY_RAW:
         return invalid(world, "known-type", f"found {values['dataType']}")
     if values["usage"] & ~ALL_USAGES:
         return invalid(world, "usage-bits", f"found {values['usage']:#b}")
@@ -303,7 +302,7 @@ def size_and_align(world: World, descriptor: TensorDescriptor) -> SizeAndAlign:
     """What a tensor takes in a buffer."""
     strides = descriptor.values["strides"]
     world.referee.require(strides is not None, "size-strides", "strides are nil")
-    size = TYPES[descriptor.values["dataType"]].bytes
+    size = DATA_TYPES_BY_RAW[descriptor.values["dataType"]].bytes
     numbers = numbers_of(descriptor.values["dimensions"])
     return SizeAndAlign(held_bytes(numbers, numbers_of(strides), size), 128)
 

@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from metal4conv.device.mtlpackage import EMULATED_KIND, REFLECTION
 from metal4conv.device.reflection import (
     MPS_DATA_TYPES,
     ReflectedFunction,
@@ -21,17 +22,15 @@ from metal4conv.device.reflection import (
     read_reflection,
     write_reflection,
 )
+from metal4conv.device.suitability import ENTRY_POINT
 from metal4conv.errors import Metal4ConvError, UnsupportedModel
 from metal4conv.layout.document import LayoutManifest, TensorLayout
 from metal4conv.layout.manifest import manifest_of
 from metal4conv.mil.package import Package, read_package
 
-KIND = "metal4conv-emulated"
 VERSION = {"major": 0, "minor": 0, "patch": 0}
 LIBRARY = "library.mpsgraphpackage"
-REFLECTION = "reflection.fb"
 NETWORK = "network.mlpackage"
-ENTRY_POINT = "main"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def write_emulated_package(package: Path, manifest: LayoutManifest, target: Path
     """Makes the container at `target`, a path that ends in `.mtlpackage`; gives the path back."""
     library = target / LIBRARY
     library.mkdir(parents=True)
-    content = {"version": VERSION, "pkgtype": KIND, "content": {"mpspkgname": LIBRARY}}
+    content = {"version": VERSION, "pkgtype": EMULATED_KIND, "content": {"mpspkgname": LIBRARY}}
     text = json.dumps({"mtlpackage": {**content, "function": manifest.package.function}}, indent=2)
     (target / "manifest.json").write_text(text, "utf-8")
     function = ReflectedFunction(
@@ -77,7 +76,7 @@ def read_emulated_package(path: Path) -> EmulatedPackage:
         kind, version = document["pkgtype"], document["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"manifest.json is missing or damaged: {error}") from error
-    if kind != KIND:
+    if kind != EMULATED_KIND:
         raise ValueError(
             f'manifest.json has package type "{kind}": a package for Metal itself, which runs on a '
             "Mac; the emulator runs its own"
