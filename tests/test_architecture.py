@@ -17,7 +17,7 @@ LAYERS = [
     {"mil"},
     {"execute"},
     {"layout"},
-    {"frontends", "device", "shader", "frame"},
+    {"frontends", "device", "shader", "frame", "view"},
     {"verify"},
     {"packaging"},
     {"conversion", "reshaping", "inspection", "machine"},
