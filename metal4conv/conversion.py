@@ -24,6 +24,8 @@ from metal4conv.frontends.source import (
 from metal4conv.layout.document import MANIFEST_SUFFIX, LayoutManifest, dimension_json
 from metal4conv.layout.manifest import content_sha256, layout_manifest
 from metal4conv.layout.schema import check_manifest
+from metal4conv.mil.correspondence import KEY as CORRESPONDENCE_KEY
+from metal4conv.mil.correspondence import correspondence_text, make_correspondence
 from metal4conv.mil.interface import LAYOUT_KEY
 from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import Dimension
@@ -176,7 +178,7 @@ def build(
         package, manifest = lay_out(
             stage.path(f"{name}.mlpackage"),
             lowered,
-            package_metadata(source, request),
+            package_metadata(source, request, lowered),
             source.inputs,
             source.dimensions,
         )
@@ -219,13 +221,17 @@ def wanted_outputs(source: ModelSource, given: Sequence[str]) -> tuple[str, ...]
     return tuple(given) or source.outputs
 
 
-def package_metadata(source: ModelSource, request: LoweringRequest) -> dict[str, str]:
+def package_metadata(
+    source: ModelSource, request: LoweringRequest, lowered: Lowered
+) -> dict[str, str]:
     """What the package says about its origin; nothing of the time or the machine."""
+    origin = make_correspondence(source.values(), lowered.values)
     versions = installed_versions("coremltools", *DISTRIBUTIONS[source.framework])
     return {
         "metal4conv.version": __version__,
         "metal4conv.source": f"{source.framework} {source.kind}",
         "metal4conv.precision": request.precision,
+        CORRESPONDENCE_KEY: correspondence_text(origin),
         **{f"metal4conv.version.{key}": value for key, value in versions.items()},
     }
 

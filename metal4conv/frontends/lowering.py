@@ -8,6 +8,7 @@ and outputs. The parts are the same: frontend, pass pipelines, backend.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from metal4conv.frontends.attention import FUSED_SINCE, fuse_attention
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
 from metal4conv.frontends.names import RESERVED
+from metal4conv.frontends.provenance import (
+    Held,
+    recorded_values,
+    settle_names,
+    surviving_values,
+)
 from metal4conv.frontends.shapes import INTEGERS
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput
 from metal4conv.frontends.toolkit import Framework, coremltools_with, quiet, without_bars
@@ -50,8 +57,9 @@ def lower_model(
     check_request(request)
     with quiet(), without_bars():
         frontend_inputs = tensor_types(toolkit, inputs, dimensions)
-        program = run_frontend(model, convert_from, frontend_inputs, request)
-        return finish_program(program, convert_from, inputs, outputs, request, work_folder)
+        with recorded_values() as held:
+            program = run_frontend(model, convert_from, frontend_inputs, request)
+        return finish_program(program, convert_from, inputs, outputs, request, work_folder, held)
 
 
 def finish_program(
@@ -61,9 +69,14 @@ def finish_program(
     outputs: Sequence[str] | None,
     request: LoweringRequest,
     work_folder: Path,
+    held: Sequence[Held] = (),
 ) -> Lowered:
-    """Sets the border of the program, runs the passes and the backend."""
+    """Sets the border of the program, runs the passes and the backend.
+
+    `held` says which of its variables hold which values of the source.
+    """
     check_words([item.name for item in inputs], outputs or ())
+    origins = settle_names(program, held)
     # operations that we add have no place in the source; coremltools would refuse them
     for function in program.functions.values():
         function._essential_scope_sources.clear()
@@ -73,13 +86,18 @@ def finish_program(
     # coremltools' frontend for PyTorch keeps attention whole
     if convert_from != "pytorch" and int(request.target.removeprefix("iOS")) >= FUSED_SINCE:
         fuse_attention(program)
+    before = [var.name for var in program.functions["main"].outputs]
     findings = set_borders(program.functions["main"], inputs, outputs, request)
+    after = [var.name for var in program.functions["main"].outputs]
     with fast_range_checks():
         run_passes(program, main)
     run_passes(program, backend)
     check_ranks(program.functions["main"])
     program._check_early_error_out_for_invalid_program()
-    return write_specification(program, request, work_folder, findings)
+    values = surviving_values(
+        program.functions["main"], origins, dict(zip(after, before, strict=True))
+    )
+    return replace(write_specification(program, request, work_folder, findings), values=values)
 
 
 def check_words(inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import numpy as np
 from metal4conv.errors import DamagedFile, UntrustedFile, UsageError
 from metal4conv.frontends.spec import InputSpec, parse_dimension, parse_input
 from metal4conv.lazy import check_installed
+from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.report import Finding
 
@@ -89,6 +90,8 @@ class Lowered:
     spec: bytes
     weights_folder: Path
     findings: tuple[Finding, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Names of the source's values by names of the package's values that hold them."""
 
 
 class ModelSource(Protocol):
@@ -131,6 +134,16 @@ class ModelSource(Protocol):
 
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The model as Core ML; temporary files go to `work_folder`."""
+
+    def values(self) -> tuple[SourceValue, ...]:
+        """The values that the model computes, in their order; those within loops and branches
+        are left out.
+        """
+
+    def trace(
+        self, inputs: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        """Those of the named values that can be had, floats as float32; it runs as `predict`."""
 
     def describe(self) -> dict[str, object]:
         """For `inspect`: operations by type, parameters, and what cannot be converted."""

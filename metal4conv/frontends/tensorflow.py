@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from metal4conv.frontends.tensorflow_graph import (
 from metal4conv.frontends.tensorflow_model import TensorFlowModel
 from metal4conv.frontends.tensorflow_runtime import first_line, load_tensorflow
 from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
+from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension
 from metal4conv.report import Finding
 
@@ -110,6 +111,14 @@ class TensorFlowSource:
                 request,
                 work_folder,
             )
+
+    def values(self) -> tuple[SourceValue, ...]:
+        return ()
+
+    def trace(
+        self, inputs: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        return {}
 
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""

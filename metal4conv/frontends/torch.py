@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +52,8 @@ from metal4conv.frontends.torch_operations import (
     unsupported_in_graph,
     unsupported_in_script,
 )
+from metal4conv.frontends.torch_tracing import program_values, trace_program
+from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.report import Finding
 
@@ -127,6 +129,19 @@ class ExportedSource:
                 work_folder=work_folder,
             )
 
+    def values(self) -> tuple[SourceValue, ...]:
+        """The nodes of the program in core operations."""
+        return program_values(self.lowered_program)
+
+    def trace(
+        self, inputs: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        """What the nodes of the program in core operations give; floats as float32."""
+        tensors = as_tensors(self.inputs, inputs)
+        with quiet(), torch.inference_mode():
+            found = trace_program(self.lowered_program, tensors, names)
+        return {name: as_array(tensor) for name, tensor in found.items()}
+
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""
         counts: dict[str, int] = {}
@@ -175,6 +190,14 @@ class ScriptSource:
                 request=request,
                 work_folder=work_folder,
             )
+
+    def values(self) -> tuple[SourceValue, ...]:
+        return ()
+
+    def trace(
+        self, inputs: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        return {}
 
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""
@@ -385,10 +408,14 @@ def as_arrays(results: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Flattened outputs by name; floats as float32. (Any: whatever the user's module returns.)"""
     flat, _ = torch.utils._pytree.tree_flatten(results)
     tensors = [item for item in flat if isinstance(item, torch.Tensor)]
-    return {
-        name: (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
-        for name, value in zip(names, tensors, strict=True)
-    }
+    return {name: as_array(value) for name, value in zip(names, tensors, strict=True)}
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array; floats as float32."""
+    wide = tensor.float() if tensor.is_floating_point() else tensor
+    array: np.ndarray = wide.detach().cpu().numpy()
+    return array
 
 
 def type_of(tensor: torch.Tensor) -> TensorType:

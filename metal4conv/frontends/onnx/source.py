@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from metal4conv.frontends.onnx.value import Value
 from metal4conv.frontends.shapes import resolve_inputs
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput, SourceOptions
 from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
+from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension
 from metal4conv.report import Finding
 
@@ -108,6 +109,14 @@ class OnnxSource:
         if self.weight_bytes > LARGE:
             gc.collect()  # a program is full of cycles, which would hold its weights for long
         return replace(lowered, findings=(*lowered.findings, *self.constant_findings()))
+
+    def values(self) -> tuple[SourceValue, ...]:
+        return ()
+
+    def trace(
+        self, inputs: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        return {}
 
     def lower_program(self, toolkit: Any, request: LoweringRequest) -> tuple[Any, Walker]:
         """A coremltools Program before any pass, and the walker with what it could not lower.
