@@ -72,7 +72,7 @@ def test_a_float32_program_is_itself(tmp_path):
 def test_constants_are_read_when_they_are_used(tmp_path):
     package = rounding(tmp_path)
     found = widened(package.function())
-    weights = [row for row in package.model_folder.glob("weights/*.bin")]
+    weights = list(package.model_folder.glob("weights/*.bin"))
     assert weights
     for file in weights:
         file.unlink()
