@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ from metal4conv.mil.interface import Feature, Interface
 from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.pipeline import pipeline_interface, pipeline_models, refuse_function
 from metal4conv.mil.program import Constant, Function, Operation, TensorType
+
+Adjust = Callable[[Operation, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Given an operation and its outputs: those that shall have other values, in the same dtype."""
 
 
 class Executor:
@@ -124,6 +127,26 @@ class Executor:
             yield from seen
             seen.clear()
         self.keep(states, state)
+
+    def predict_adjusting(self, inputs: Mapping[str, Any], adjust: Adjust) -> dict[str, Any]:
+        """The outputs, when some values within are replaced as they come. (Any: as for `predict`.)
+
+        `adjust` is called after each operation of the function's own block, with its outputs; the
+        arrays that it gives back, by name, are what later operations take. States begin at zero.
+        """
+
+        def look(step: Step, values: Values, place: Place) -> None:
+            if place:
+                return
+            declared = dict(zip(step.outputs, step.declared, strict=True))
+            for name, array in adjust(step.operation, arrays_of(step, values)).items():
+                values[name] = tensor_from_array(array, declared[name]).to(self.device)
+
+        with torch.inference_mode(), running_on(self.device):
+            arguments, _ = self.bind(inputs, None)
+            results = self.plan.run({}, arguments, Watch(look))
+        found = dict(zip(self.function.block.outputs, results, strict=True))
+        return {item.name: self.output_value(item, found) for item in self.interface.outputs}
 
     def make_state(self) -> dict[str, np.ndarray]:
         """Fresh states: zeros."""

@@ -1,0 +1,189 @@
+"""What `debug PACKAGE --against SOURCE` does: where the two part, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from metal4conv.debug.alignment import corresponding_values
+from metal4conv.debug.comparison import Comparison, Row, ordered
+from metal4conv.debug.figures import how_far
+from metal4conv.debug.runs import Beside
+from metal4conv.debug.verdict import Cause, find_causes
+from metal4conv.debug.words import cause_findings, debug_data, doubts
+from metal4conv.errors import UnsupportedModel, UsageError
+from metal4conv.frontends.source import ModelSource, SourceOptions
+from metal4conv.frontends.spec import InputSpec
+from metal4conv.mil.correspondence import correspondence_of
+from metal4conv.mil.package import Package, read_package
+from metal4conv.report import Report
+from metal4conv.verify.depth import float16_depths
+from metal4conv.verify.draw import predict_cases
+from metal4conv.verify.expectation import Expectation, find_expectation
+from metal4conv.verify.golden import GoldenCase, golden_path
+from metal4conv.verify.tolerance import GivenTolerance
+from metal4conv.verify.verdict import CaseResult
+from metal4conv.verify.verification import check_comparable, judge_case
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Debugging:
+    """One package beside one source, case by case."""
+
+    comparison: Comparison
+    source: ModelSource
+    depths: Mapping[str, int]
+    given: GivenTolerance
+    results: list[CaseResult] = field(default_factory=list)
+    worst: tuple[float, GoldenCase, Mapping[str, np.ndarray]] | None = None
+    """The case with the largest error: that, the case, and the source's values in it."""
+
+    def add(self, label: str, case: GoldenCase) -> None:
+        """Runs a case on both sides."""
+        names = {row.name for row in self.comparison.sources.values()}
+        traced = self.source.trace(case.inputs, names)
+        values = {
+            value: traced[row.name]
+            for value, row in self.comparison.sources.items()
+            if row.name in traced
+        }
+        outputs = self.comparison.add(case, values)
+        result = judge_case(label, case, outputs, self.depths, self.given)
+        self.results.append(result)
+        error = max(
+            (how_far(case.outputs[name], outputs[name]).worst for name in case.outputs), default=0.0
+        )
+        if self.worst is None or error > self.worst[0]:
+            self.worst = error, case, values
+
+    @property
+    def outputs_agree(self) -> bool:
+        """Whether all outputs of all cases are within tolerance."""
+        return all(output.passed for result in self.results for output in result.outputs)
+
+    def agrees(self, names: Collection[str]) -> bool:
+        """Whether the outputs of the worst case agree when these values are the source's."""
+        assert self.worst is not None
+        _, case, values = self.worst
+        beside = self.comparison.beside
+        outputs = beside.run(beside.declared, case.inputs, values, ignore, led=names)
+        result = judge_case("", case, outputs, self.depths, self.given)
+        return all(output.passed for output in result.outputs)
+
+
+def ignore(*_: object) -> None:
+    """Sees nothing."""
+
+
+def debug(
+    path: str | Path,
+    source: ModelSource,
+    *,
+    golden: str | Path | None = None,
+    inputs_npz: str | Path | None = None,
+    given: GivenTolerance | None = None,
+    function: str | None = None,
+    seed: int = 0,
+    say: Say = lambda text: None,
+) -> Report:
+    """Which operation of a package differs from its source, and why.
+
+    The inputs are those of golden vectors (by default those beside the package), of `inputs_npz`,
+    or drawn from `seed`. The report's exit code is 1 when the outputs are out of tolerance, or an
+    operation computes something else.
+    """
+    package = read_package(path)
+    check_comparable(package, function)
+    expectation = expect(package, source, function, golden, inputs_npz, seed)
+    main = package.function(function)
+    sources = corresponding_values(main, correspondence_of(package), source.values())
+    if not sources:
+        raise UnsupportedModel(
+            f"no value of {package.path} is known to correspond to one of {source.name}",
+            hint="convert the model again with this version of metal4conv, or find the operation "
+            "without a source: --search",
+        )
+    say("loading the package")
+    beside = Beside(main, package.interface(function), source.framework == "tensorflow")
+    depths = float16_depths(main)
+    run = Debugging(Comparison(beside, sources), source, depths, given or GivenTolerance())
+    for number, case in enumerate(expectation.cases):
+        say(f"running case{number} on both sides")
+        run.add(f"case{number}", case)
+    rows = ordered(run.comparison.rows, main.block.operations)
+    say("looking for the cause")
+    causes = find_causes(
+        rows,
+        is_float16=beside.is_float16,
+        outputs_agree=run.outputs_agree,
+        agrees=run.agrees,
+    )
+    return report_of(package, run, rows, causes, expectation)
+
+
+def report_of(
+    package: Package,
+    run: Debugging,
+    rows: Sequence[Row],
+    causes: Sequence[Cause],
+    expectation: Expectation,
+) -> Report:
+    """The report about all cases."""
+    data = debug_data(package, run.comparison, run.source, rows, causes, run.results)
+    findings = [
+        *expectation.findings,
+        *cause_findings(run.comparison, causes, run.worst[2] if run.worst else {}),
+        *doubts(rows, causes, run.results),
+    ]
+    return Report("debug", data, tuple(findings))
+
+
+def expect(
+    package: Package,
+    source: ModelSource,
+    function: str | None,
+    golden: str | Path | None,
+    inputs_npz: str | Path | None,
+    seed: int,
+) -> Expectation:
+    """The cases with the outputs of this source, which may not be the one that was converted."""
+    path = Path(golden) if golden else golden_path(package.path)
+    if golden and inputs_npz:
+        raise UsageError("golden vectors hold inputs already", hint="leave --golden out")
+    if not golden and (inputs_npz or not path.exists()):
+        return find_expectation(
+            package,
+            function,
+            golden=None,
+            against=source,
+            inputs_npz=None if inputs_npz is None else Path(inputs_npz),
+            seed=seed,
+        )
+    found = find_expectation(
+        package, function, golden=path, against=None, inputs_npz=None, seed=seed
+    )
+    names = [entry.name for entry in package.interface(function).outputs]
+    if len(names) != len(source.outputs):
+        raise UsageError(
+            f"{package.path} has the outputs {', '.join(names)}, the source {source.name} has "
+            f"{', '.join(source.outputs)}",
+            where="--against",
+            hint="name the model that the package was converted from",
+        )
+    same = set(names) == set(source.outputs)
+    renamed = {} if same else dict(zip(source.outputs, names, strict=True))
+    return replace(found, cases=predict_cases(source, found.cases, renamed))
+
+
+def options_of_package(package: Package, options: SourceOptions) -> SourceOptions:
+    """What the user says about the source; the package's own sizes where he says nothing."""
+    if options.inputs or options.dimensions:
+        return options
+    interface = package.interface()
+    specs = tuple(InputSpec(item.name, item.type.shape) for item in interface.inputs)
+    return replace(options, inputs=specs, dimensions=dict(interface.dimensions))

@@ -1,0 +1,160 @@
+"""Why a package's outputs differ: which operation, and which of four reasons.
+
+1. `operation`: alone, in float32 and on the source's inputs, it gives something else than the
+   source, by more than the rounding of its weights explains.
+2. `float16-range`: the source's values are too large for float16, or so small that they lose their
+   digits.
+3. `float16-precision`: the operation alone loses too many digits (inputs nearly cancel), or no
+   single one does and the errors of many add up.
+4. `suspicious-source`: the source's own value is NaN, infinite, constant, or has run into bounds.
+
+A suspect is confirmed by running the package once more with that one value taken from the source:
+when the outputs agree then, nothing else is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from metal4conv.debug.comparison import Row
+from metal4conv.debug.runs import FLOAT16_PART
+from metal4conv.mil.program import Operation, TensorType
+
+LARGE_ROUNDING = 20 * FLOAT16_PART
+"""An operation that rounds as float16 does is off by a twentieth of this."""
+
+MANY_SMALL = 0.05
+"""The part of small elements from which on they are worth a word."""
+
+MOST_SUSPECTS = 8
+"""So many suspects are tried one by one."""
+
+Agrees = Callable[[Collection[str]], bool]
+"""Whether the outputs agree when these values of the package are taken from the source."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """An operation of the package, and why it makes the outputs differ."""
+
+    kind: str
+    row: Row
+    confirmed: bool = False
+    """Whether the outputs agree once its value is the source's."""
+    together: int = 1
+    """How many suspects it takes."""
+
+
+def find_causes(
+    rows: Sequence[Row], *, is_float16: bool, outputs_agree: bool, agrees: Agrees
+) -> list[Cause]:
+    """The causes, the one to look at first in front; none where all is well."""
+    if faults := [row for row in rows if row.excess > 1]:
+        return confirmed_first("operation", faults, outputs_agree, agrees)
+    broken = [Cause("suspicious-source", row) for row in rows if gives_nan(row)][:1]
+    if outputs_agree:
+        return []
+    if is_float16:
+        return float16_causes(rows, agrees) or broken or accumulated(rows)
+    return broken or suspicious(rows)
+
+
+def confirmed_first(
+    kind: str, faults: Sequence[Row], outputs_agree: bool, agrees: Agrees
+) -> list[Cause]:
+    """The faults; in front the first one with which the outputs agree, else the worst one."""
+    by_excess = sorted(faults, key=lambda row: -row.excess)
+    if outputs_agree:
+        return [Cause(kind, row) for row in by_excess]
+    tried = [row for row in faults if row in by_excess[:MOST_SUSPECTS]]
+    found = next((row for row in tried if agrees([row.value])), None)
+    rest = [Cause(kind, row) for row in by_excess if row is not found]
+    return rest if found is None else [Cause(kind, found, confirmed=True), *rest]
+
+
+def float16_causes(rows: Sequence[Row], agrees: Agrees) -> list[Cause]:
+    """What float16 does to single operations; nothing when it is none of them."""
+    suspects = [(kind, row) for row in rows if (kind := float16_kind(row)) is not None]
+    worst = sorted(suspects, key=lambda item: -declared_error(item[1]))[:MOST_SUSPECTS]
+    tried = [item for item in suspects if item in worst]
+    for kind, row in tried:
+        if agrees([row.value]):
+            return [Cause(kind, row, confirmed=True)]
+    if len(suspects) > 1 and agrees([row.value for _, row in suspects]):
+        return [Cause(kind, row, True, len(suspects)) for kind, row in suspects]
+    return [Cause(kind, row) for kind, row in suspects]
+
+
+def float16_kind(row: Row) -> str | None:
+    """Whether the range or the precision of float16 is too little for an operation alone."""
+    if not is_float16(row.operation):
+        return None
+    error = declared_error(row)
+    if row.beyond_float16 and error > 0:
+        return "float16-range"
+    if error < LARGE_ROUNDING:
+        return None
+    return "float16-range" if row.below_float16 > MANY_SMALL else "float16-precision"
+
+
+def declared_error(row: Row) -> float:
+    """The error of the operation alone in the package's precision."""
+    if row.declared is None:
+        return 0.0
+    return math.inf if row.declared.lost else row.declared.rms
+
+
+def is_float16(operation: Operation) -> bool:
+    """Whether an operation gives float16."""
+    return any(
+        isinstance(value.type, TensorType) and value.type.dtype == "float16"
+        for value in operation.outputs
+    )
+
+
+def accumulated(rows: Sequence[Row]) -> list[Cause]:
+    """The operation at which the error of the running package grows most."""
+    known = {row.value: row for row in rows}
+    growing = [(growth(row, known), row) for row in rows if row.free is not None]
+    if not growing:
+        return []
+    return [Cause("float16-precision", max(growing, key=lambda item: item[0])[1])]
+
+
+def growth(row: Row, known: dict[str, Row]) -> float:
+    """By how much an operation's error is above those of its inputs, which rounding adds to."""
+    assert row.free is not None
+    taken = [known[name].free for name in arguments(row.operation) if name in known]
+    before = max([FLOAT16_PART, *(apart.rms for apart in taken if apart is not None)])
+    return row.free.rms / before
+
+
+def arguments(operation: Operation) -> Iterator[str]:
+    """The names of the values that an operation takes."""
+    for group in operation.inputs.values():
+        yield from (item for item in group if isinstance(item, str))
+
+
+def gives_nan(row: Row) -> bool:
+    """Whether the source itself gives NaN there."""
+    return row.source_nan > 0
+
+
+def suspicious(rows: Sequence[Row]) -> list[Cause]:
+    """Values of the source that are constant, infinite or at their bounds."""
+    return [Cause("suspicious-source", row) for row in rows if why_suspicious(row)]
+
+
+def why_suspicious(row: Row) -> str | None:
+    """What is odd about the source's own value, in words."""
+    if row.source_nan:
+        return f"{row.source_nan} of its elements are NaN"
+    if row.source_inf:
+        return f"{row.source_inf} of its elements are infinite"
+    if row.constant_source and row.source_range is not None:
+        return f"all of its elements are {row.source_range[0]:g}"
+    if row.at_bounds:
+        return f"{row.at_bounds:.0%} of its elements stand at its bounds"
+    return None

@@ -1,0 +1,290 @@
+"""What `debug` says: the JSON document, and causes as findings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from metal4conv.debug.comparison import Comparison, Range, Row
+from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
+from metal4conv.debug.verdict import Cause, arguments, why_suspicious
+from metal4conv.frontends.source import ModelSource
+from metal4conv.mil.correspondence import SourceValue
+from metal4conv.mil.package import Package
+from metal4conv.report import Finding
+from metal4conv.verify.verdict import CaseResult, json_ready, summaries
+
+Json = dict[str, Any]  # Any: a JSON object
+
+CODES = {
+    "operation": "operation-differs",
+    "float16-range": "float16-range",
+    "float16-precision": "float16-precision",
+    "suspicious-source": "suspicious-source",
+}
+
+HINTS = {
+    "operation": "compare its attributes, weights and operands with the source's; --reduce makes a "
+    "small package of it",
+    "float16-range": "keep it in float32: convert --precision auto --min-psnr 50 finds what it "
+    "takes, or scale the values in the model",
+    "float16-precision": "keep it in float32: convert --precision auto --min-psnr 50 finds what it "
+    "takes",
+    "suspicious-source": "the package does what the source does; look at the model itself",
+}
+
+
+def debug_data(
+    package: Package,
+    comparison: Comparison,
+    source: ModelSource,
+    rows: Sequence[Row],
+    causes: Sequence[Cause],
+    results: Sequence[CaseResult],
+) -> Json:
+    """The document that `--json` prints."""
+    agree = all(output.passed for result in results for output in result.outputs)
+    function = comparison.beside.function
+    operations = [item for item in function.block.operations if item.type != "const"]
+    flagged = {cause.row.value for cause in causes}
+    by_operation: dict[str, Row] = {}
+    for row in rows:
+        known = by_operation.setdefault(row.operation.name, row)
+        if row.excess > known.excess:
+            by_operation[row.operation.name] = row
+    data: Json = {
+        "package": str(package.path),
+        "source": f"{source.framework} {source.kind} {source.name}",
+        "function": function.name,
+        "verdict": "agrees" if agree and not causes else "differs",
+        "first": causes[0].row.value if causes else None,
+        "coverage": {"operations": len(operations), "compared": len(by_operation)},
+        "outputs": summaries(results),
+        "cases": [
+            {"label": result.label, "dimensions": dict(result.case.dimensions)}
+            for result in results
+        ],
+        "causes": [
+            {
+                "kind": cause.kind,
+                "operation": cause.row.value,
+                "confirmed": cause.confirmed,
+                "source": source_json(cause.row.source),
+            }
+            for cause in causes
+        ],
+        "operations": [
+            operation_json(operation, comparison, by_operation.get(operation.name), flagged)
+            for operation in operations
+        ],
+    }
+    found: Json = json_ready(data)
+    return found
+
+
+def operation_json(
+    operation: Any, comparison: Comparison, row: Row | None, flagged: set[str]
+) -> Json:
+    """One operation; null for what is not known."""
+    name = operation.outputs[0].name if operation.outputs else operation.name
+    inputs = [
+        {"name": item, "range": pair(comparison.range_of(item))}
+        for item in arguments(operation)
+        if comparison.range_of(item) is not None
+    ]
+    return {
+        "name": name,
+        "type": operation.type,
+        "source": None if row is None else source_json(row.source),
+        "error": rms(row.free) if row else None,
+        "local_error": rms(row.local) if row else None,
+        "local_error_declared": rms(row.declared) if row else None,
+        "source_range": pair(row.source_range) if row else None,
+        "package_range": pair(row.package_range) if row else None,
+        "input_ranges": inputs,
+        "nan": row.nan if row else 0,
+        "inf": row.inf if row else 0,
+        "jump": name in flagged or (row is not None and row.value in flagged),
+    }
+
+
+def source_json(source: SourceValue) -> Json:
+    """A value of the source and its place."""
+    return {
+        "name": source.name,
+        "operator": source.operator,
+        "module": source.module,
+        "line": source.line,
+        "code": source.code,
+    }
+
+
+def rms(apart: Apart | None) -> float | None:
+    """The error; None where it was not measured."""
+    return None if apart is None else apart.rms
+
+
+def pair(range: Range) -> list[float] | None:
+    """A range as JSON."""
+    return None if range is None else list(range)
+
+
+def cause_findings(
+    comparison: Comparison, causes: Sequence[Cause], values: Mapping[str, np.ndarray]
+) -> list[Finding]:
+    """A failure for each cause; `values` are the source's in the worst case."""
+    return [
+        Finding(
+            "failure",
+            CODES[cause.kind],
+            f"{cause.row.value} ({cause.row.operation.type}): "
+            + EXPLAIN[cause.kind](cause, comparison, values)
+            + ("; with its value from the source the outputs agree" if alone(cause) else "")
+            + f"\n  in the source: {place_text(cause.row.source)}",
+            cause.row.value,
+            HINTS[cause.kind],
+        )
+        for cause in causes
+    ]
+
+
+def alone(cause: Cause) -> bool:
+    """Whether this cause by itself explains the difference."""
+    return cause.confirmed and cause.together == 1
+
+
+def place_text(source: SourceValue) -> str:
+    """A value of the source with the line of code.
+
+    >>> place_text(SourceValue("mul", "aten.mul", None, "net.py:3", "y = x * x"))
+    'mul (aten.mul), net.py:3: y = x * x'
+    """
+    return f"{source}: {source.code}" if source.code else str(source)
+
+
+def explain_operation(
+    cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]
+) -> str:
+    """How much of the error is the operation's own."""
+    row = cause.row
+    assert row.local is not None
+    assert row.noise is not None
+    if row.local.lost:
+        return (
+            f"it gives NaN where the source does not, or the other way around, in {row.local.lost} "
+            "elements, alone and in float32"
+        )
+    if row.local.rms == row.local.peak:
+        return f"{row.local.rms:.2%} of its elements differ, on the source's own inputs"
+    return (
+        f"alone, in float32 and on the source's own inputs, it is off by {row.local.rms:.2g} of "
+        f"the values' magnitude (at most {row.local.peak:.2g}); rounding explains "
+        f"{row.noise.rms:.1g}"
+    )
+
+
+def explain_range(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> str:
+    """Which values are beyond float16, and what they come from."""
+    row = cause.row
+    if row.beyond_float16:
+        low, high = row.source_range or (0.0, 0.0)
+        largest = high if abs(high) >= abs(low) else low
+        return (
+            f"{row.beyond_float16} of the source's values are beyond ±{FLOAT16_MAX:g}, the largest "
+            f"{largest:.4g}{taken_text(row, values)}; in float16 they are infinite"
+        )
+    return (
+        f"{row.below_float16:.0%} of the source's values are below {FLOAT16_NORMAL:.2g}, where "
+        "float16 loses digits and then gives 0"
+    )
+
+
+def taken_text(row: Row, values: Mapping[str, np.ndarray]) -> str:
+    """What an operation took where its result is largest.
+
+    Operands of the result's shape are read at that place, others are told by their range.
+    """
+    result = values.get(row.value)
+    if result is None or not result.size:
+        return ""
+    place = int(np.argmax(np.abs(np.where(np.isfinite(result), result, 0))))
+    parts = []
+    for name in arguments(row.operation):
+        taken = values.get(name)
+        if taken is None or taken.dtype.kind != "f" or not taken.size:
+            continue
+        if taken.shape == result.shape:
+            parts.append(f"{name} is {taken.reshape(-1)[place]:.4g}")
+        else:
+            parts.append(f"{name} is from {taken.min():.4g} to {taken.max():.4g}")
+    return f", where {' and '.join(parts)}" if parts else ""
+
+
+def explain_precision(
+    cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]
+) -> str:
+    """Whether the operation loses digits by itself, or errors add up."""
+    row = cause.row
+    inputs = [
+        f"{name} from {found[0]:.4g} to {found[1]:.4g}"
+        for name in arguments(row.operation)
+        if (found := comparison.range_of(name)) is not None
+    ]
+    told = f" (inputs: {'; '.join(inputs)})" if inputs else ""
+    if cause.confirmed and row.declared is not None:
+        return (
+            f"float16 is too coarse for it: alone, on the source's inputs, it is off by "
+            f"{row.declared.rms:.2g} in float16 and by {rms(row.local) or 0:.1g} in float32{told}"
+        )
+    error = rms(row.free) or 0.0
+    return (
+        f"rounding to float16 adds up along the network; here the error grows most, to "
+        f"{error:.2g} of the values' magnitude{told}"
+    )
+
+
+def explain_source(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> str:
+    """What is odd about the source's value."""
+    return f"{why_suspicious(cause.row)}, in the source itself"
+
+
+EXPLAIN = {
+    "operation": explain_operation,
+    "float16-range": explain_range,
+    "float16-precision": explain_precision,
+    "suspicious-source": explain_source,
+}
+
+
+def doubts(
+    rows: Sequence[Row], causes: Sequence[Cause], results: Sequence[CaseResult]
+) -> list[Finding]:
+    """What is odd in the source without being the cause, and outputs that nothing explains."""
+    named = {cause.row.value for cause in causes}
+    findings = [
+        Finding(
+            "warning",
+            "suspicious-source",
+            f"{row.value} ({row.operation.type}): {why}, in the source itself "
+            f"({place_text(row.source)})",
+            row.value,
+            HINTS["suspicious-source"],
+        )
+        for row in rows
+        if row.value not in named and (why := why_suspicious(row))
+    ]
+    failed = [output.name for result in results for output in result.outputs if not output.passed]
+    if failed and not causes:
+        findings.append(
+            Finding(
+                "failure",
+                "not-explained",
+                f"the outputs {', '.join(dict.fromkeys(failed))} are out of tolerance, and no "
+                "operation that was compared explains it",
+                failed[0],
+                "--search finds the operation without the source's values",
+            )
+        )
+    return findings
