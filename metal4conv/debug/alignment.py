@@ -58,7 +58,7 @@ def aligned_pairs(
 ) -> Iterator[tuple[str, SourceValue]]:
     """What `align` gives, pair by pair."""
     keys = [[(row.operator, row.module) for row in rows] for rows in (old, new)]
-    matcher = SequenceMatcher(None, *keys, autojunk=False)
+    matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind == "equal" or (kind == "replace" and end - start == other_end - other_start):
             rows = zip(old[start:end], new[other_start:other_end], strict=True)

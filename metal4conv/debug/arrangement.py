@@ -40,7 +40,7 @@ def arrangements(
     fits = squeezed(source) == squeezed(package)
     if fits and not moves_channels:
         return [Arrangement(plain)]
-    found = {}
+    found: dict[tuple[int, ...], Arrangement] = {}
     for order in (plain, *moves_of_one(len(source))):
         if squeezed(tuple(source[axis] for axis in order)) == squeezed(package):
             # where only a size of 1 has moved, the elements stay where they are

@@ -31,6 +31,9 @@ MANY_SMALL = 0.05
 MOST_SUSPECTS = 8
 """So many suspects are tried one by one."""
 
+LARGEST_EXCESS = 1e6
+"""What is worse counts as this."""
+
 Agrees = Callable[[Collection[str]], bool]
 """Whether the outputs agree when these values of the package are taken from the source."""
 
@@ -52,7 +55,7 @@ def find_causes(
 ) -> list[Cause]:
     """The causes, the one to look at first in front; none where all is well."""
     if faults := [row for row in rows if row.excess > 1]:
-        return confirmed_first("operation", faults, outputs_agree, agrees)
+        return fault_causes(faults, outputs_agree, agrees)
     broken = [Cause("suspicious-source", row) for row in rows if gives_nan(row)][:1]
     if outputs_agree:
         return []
@@ -61,17 +64,21 @@ def find_causes(
     return broken or suspicious(rows)
 
 
-def confirmed_first(
-    kind: str, faults: Sequence[Row], outputs_agree: bool, agrees: Agrees
-) -> list[Cause]:
-    """The faults; in front the first one with which the outputs agree, else the worst one."""
-    by_excess = sorted(faults, key=lambda row: -row.excess)
+def fault_causes(faults: Sequence[Row], outputs_agree: bool, agrees: Agrees) -> list[Cause]:
+    """The faults; in front the first one in the order of execution that stands out.
+
+    Where code was rewritten several operations differ, and the first one tells where it begins.
+    """
+    threshold = math.sqrt(min(max(row.excess for row in faults), LARGEST_EXCESS))
+    first = next(row for row in faults if row.excess >= threshold)
+    rest = sorted((row for row in faults if row is not first), key=lambda row: -row.excess)
+    ordered = [first, *rest]
     if outputs_agree:
-        return [Cause(kind, row) for row in by_excess]
-    tried = [row for row in faults if row in by_excess[:MOST_SUSPECTS]]
-    found = next((row for row in tried if agrees([row.value])), None)
-    rest = [Cause(kind, row) for row in by_excess if row is not found]
-    return rest if found is None else [Cause(kind, found, confirmed=True), *rest]
+        return [Cause("operation", row) for row in ordered]
+    if agrees([first.value]):
+        return [Cause("operation", first, confirmed=True), *(Cause("operation", r) for r in rest)]
+    together = bool(rest) and agrees([row.value for row in ordered])
+    return [Cause("operation", row, together, len(ordered)) for row in ordered]
 
 
 def float16_causes(rows: Sequence[Row], agrees: Agrees) -> list[Cause]:

@@ -25,6 +25,12 @@ CODES = {
     "suspicious-source": "suspicious-source",
 }
 
+JUMPING = frozenset(
+    "sign floor ceil round greater greater_equal less less_equal equal not_equal mod floor_div "
+    "reduce_argmax reduce_argmin argsort topk threshold logical_not".split()
+)
+"""Operations whose result is not continuous."""
+
 HINTS = {
     "operation": "compare its attributes, weights and operands with the source's; --reduce makes a "
     "small package of it",
@@ -239,6 +245,11 @@ def explain_precision(
             f"{row.declared.rms:.2g} in float16 and by {rms(row.local) or 0:.1g} in float32{told}"
         )
     error = rms(row.free) or 0.0
+    if row.operation.type in JUMPING:
+        return (
+            "its result jumps where its input changes a little, as rounding to float16 changes "
+            f"it; its error is {error:.2g} of the values' magnitude{told}"
+        )
     return (
         f"rounding to float16 adds up along the network; here the error grows most, to "
         f"{error:.2g} of the values' magnitude{told}"
