@@ -20,6 +20,8 @@ COMMANDS = {
     "package": "Make a Metal package, which an app loads as a library, of a Core ML package.",
     "verify": "Prove that a package gives what its source model gave.",
     "run": "Run a package on this machine: its outputs, and with --trace every operation's.",
+    "debug": "Find the operation that makes a package differ from its source, and why.",
+    "view": "Show what is in a tensor: figures, histogram, picture, numbers.",
     "doctor": "Show what this machine can do, and what to install for the rest.",
 }
 """Commands that work, with the first line of their help, so that `--help` imports none of them."""
@@ -69,7 +71,8 @@ def run(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, terminate)
     try:
-        result: Any = cli.main(args, standalone_mode=False)
+        words = sys.argv[1:] if args is None else args
+        result: Any = cli.main(words, standalone_mode=False, obj=["metal4conv", *words])
         code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except BrokenPipeError:

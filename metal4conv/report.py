@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Severity = Literal["info", "warning", "failure"]
 
@@ -23,18 +26,33 @@ class Finding:
     hint: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One tensor as the source and the package gave it, for pages that show tensors as pictures.
+
+    `case` is the label of the case in the report's data; `expected` is None without a source.
+    """
+
+    name: str
+    case: str
+    expected: np.ndarray | None
+    actual: np.ndarray
+
+
 @dataclass(frozen=True)
 class Report:
     """The result of one command.
 
     `kind` names the command, `data` is what `--json` prints (JSON types only), `files` are the
-    paths that were written or left untouched because their content was the same.
+    paths that were written or left untouched because their content was the same. `pictures` are
+    what an HTML page may show; `--json` leaves them out.
     """
 
     kind: str
     data: dict[str, Any] = field(default_factory=dict)  # Any: a JSON document
     findings: tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def passed(self) -> bool:

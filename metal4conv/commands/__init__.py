@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from metal4conv.report import Report
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -48,3 +52,40 @@ def source_options(function: Decorated) -> Decorated:
     ):
         function = option(function)
     return function
+
+
+def report_options(function: Decorated) -> Decorated:
+    """`--report` and `--junit`, which `write_reports` takes."""
+    for option in (
+        click.option("--junit", metavar="FILE.xml", help="Write a JUnit report."),
+        click.option(
+            "--report",
+            "page",
+            metavar="FILE.html",
+            help="Write a page with tables, pictures and the graph; it needs no network.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def write_reports(report: Report, page: str | None, junit: str | None) -> None:
+    """Writes the files that are asked for, and adds to the summary of a GitHub step."""
+    from metal4conv.verify.summary import append_step_summary
+
+    if page is not None:
+        from metal4conv.verify.html.page import write_html
+
+        write_html(Path(page), report, command_line())
+    if junit is not None:
+        from metal4conv.outputs import write_file
+        from metal4conv.verify.junit import junit_xml
+
+        write_file(Path(junit), junit_xml(report))
+    append_step_summary(report)
+
+
+def command_line() -> list[str]:
+    """The words that started the running command."""
+    words = click.get_current_context().find_root().obj
+    return list(words) if isinstance(words, list) else ["metal4conv"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from metal4conv.commands import output_options, source_options
+from metal4conv.commands import output_options, report_options, source_options, write_reports
 
 
 @click.command()
@@ -26,7 +26,6 @@ from metal4conv.commands import output_options, source_options
 @click.option("--rtol", type=float, help="Largest relative error.")
 @click.option("--min-psnr", type=float, metavar="DB", help="Smallest PSNR of each output.")
 @click.option("--function", metavar="NAME", help="Function of a package that has several.")
-@click.option("--junit", metavar="FILE", help="Write a JUnit report.")
 @click.option(
     "--skip-if-missing", is_flag=True, help="Exit 0 where this machine cannot run it, and say so."
 )
@@ -64,6 +63,7 @@ from metal4conv.commands import output_options, source_options
     show_default=True,
     help="What starts metal4conv there.",
 )
+@report_options
 @source_options
 @output_options
 def command(
@@ -76,7 +76,6 @@ def command(
     rtol: float | None,
     min_psnr: float | None,
     function: str | None,
-    junit: str | None,
     skip_if_missing: bool,
     backing: str,
     mtlpackage: str | None,
@@ -87,6 +86,8 @@ def command(
     misbehave: str | None,
     host: str | None,
     remote_command: str,
+    page: str | None,
+    junit: str | None,
     inputs: tuple[str, ...],
     dims: tuple[str, ...],
     weights: str | None,
@@ -163,11 +164,7 @@ def command(
                 device=device,
                 skip_if_missing=skip_if_missing,
             )
-    if junit is not None:
-        from metal4conv.outputs import write_file
-        from metal4conv.verify.junit import junit_xml
-
-        write_file(Path(junit), junit_xml(report))
+    write_reports(report, page, junit)
     return console.show(report, show_verdict)
 
 

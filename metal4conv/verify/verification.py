@@ -19,7 +19,7 @@ from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import TensorType
-from metal4conv.report import Finding, Report
+from metal4conv.report import Finding, Picture, Report
 from metal4conv.verify.compare import OutputComparison, compare_outputs, is_stuck, values_of
 from metal4conv.verify.depth import float16_depths
 from metal4conv.verify.draw import case_text
@@ -337,7 +337,16 @@ def verdict(
     }
     if ran is not None:
         data["metal"] = ran.facts
-    return Report("verify", data, tuple(findings))
+    return Report("verify", data, tuple(findings), pictures=output_pictures(results))
+
+
+def output_pictures(results: Sequence[CaseResult]) -> tuple[Picture, ...]:
+    """The outputs of all cases as arrays."""
+    return tuple(
+        Picture(name, result.label, result.case.outputs.get(name), array)
+        for result in results
+        for name, array in result.actual.items()
+    )
 
 
 def heading(package: Package, function: str | None, on: str, answer: str) -> dict[str, Any]:
