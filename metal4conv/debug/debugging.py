@@ -19,16 +19,30 @@ from metal4conv.frontends.source import ModelSource, SourceOptions
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.mil.correspondence import correspondence_of
 from metal4conv.mil.package import Package, read_package
-from metal4conv.report import Report
+from metal4conv.report import Picture, Report
 from metal4conv.verify.depth import float16_depths
 from metal4conv.verify.draw import predict_cases
 from metal4conv.verify.expectation import Expectation, find_expectation
 from metal4conv.verify.golden import GoldenCase, golden_path
 from metal4conv.verify.tolerance import GivenTolerance
 from metal4conv.verify.verdict import CaseResult
-from metal4conv.verify.verification import check_comparable, judge_case
+from metal4conv.verify.verification import check_comparable, judge_case, output_pictures
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The case with the largest error, and the source's values in it by the package's names."""
+
+    error: float
+    label: str
+    case: GoldenCase
+    values: Mapping[str, np.ndarray]
+
+
+MOST_PICTURED = 3
+"""Causes beyond it are told, but not shown."""
 
 
 @dataclass
@@ -40,8 +54,7 @@ class Debugging:
     depths: Mapping[str, int]
     given: GivenTolerance
     results: list[CaseResult] = field(default_factory=list)
-    worst: tuple[float, GoldenCase, Mapping[str, np.ndarray]] | None = None
-    """The case with the largest error: that, the case, and the source's values in it."""
+    worst: Worst | None = None
 
     def add(self, label: str, case: GoldenCase) -> None:
         """Runs a case on both sides."""
@@ -58,8 +71,8 @@ class Debugging:
         error = max(
             (how_far(case.outputs[name], outputs[name]).worst for name in case.outputs), default=0.0
         )
-        if self.worst is None or error > self.worst[0]:
-            self.worst = error, case, values
+        if self.worst is None or error > self.worst.error:
+            self.worst = Worst(error, label, case, values)
 
     @property
     def outputs_agree(self) -> bool:
@@ -69,11 +82,23 @@ class Debugging:
     def agrees(self, names: Collection[str]) -> bool:
         """Whether the outputs of the worst case agree when these values are the source's."""
         assert self.worst is not None
-        _, case, values = self.worst
-        beside = self.comparison.beside
-        outputs = beside.run(beside.declared, case.inputs, values, ignore, led=names)
+        beside, case = self.comparison.beside, self.worst.case
+        outputs = beside.run(beside.declared, case.inputs, self.worst.values, ignore, led=names)
         result = judge_case("", case, outputs, self.depths, self.given)
         return all(output.passed for output in result.outputs)
+
+    def pictures(self, names: Collection[str]) -> tuple[Picture, ...]:
+        """These values of the package in the worst case, and the outputs of all cases."""
+        found: list[Picture] = []
+        if self.worst is not None and names:
+            label = self.worst.label
+
+            def see(name: str, actual: np.ndarray, expected: np.ndarray) -> None:
+                if name in names:
+                    found.append(Picture(name, label, expected.copy(), actual.copy()))
+
+            self.comparison.beside.run_freely(self.worst.case.inputs, self.worst.values, see)
+        return (*found, *output_pictures(self.results))
 
 
 def ignore(*_: object) -> None:
@@ -134,13 +159,15 @@ def report_of(
     expectation: Expectation,
 ) -> Report:
     """The report about all cases."""
-    data = debug_data(package, run.comparison, run.source, rows, causes, run.results)
+    values = run.worst.values if run.worst else {}
+    data = debug_data(package, run.comparison, run.source, rows, causes, run.results, values)
     findings = [
         *expectation.findings,
-        *cause_findings(run.comparison, causes, run.worst[2] if run.worst else {}),
+        *cause_findings(run.comparison, causes, values),
         *doubts(rows, causes, run.results),
     ]
-    return Report("debug", data, tuple(findings))
+    shown = {cause.row.value for cause in causes[:MOST_PICTURED]}
+    return Report("debug", data, tuple(findings), pictures=run.pictures(shown))
 
 
 def expect(

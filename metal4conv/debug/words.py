@@ -26,8 +26,10 @@ CODES = {
 }
 
 JUMPING = frozenset(
-    "sign floor ceil round greater greater_equal less less_equal equal not_equal mod floor_div "
-    "reduce_argmax reduce_argmin argsort topk threshold logical_not".split()
+    """
+    argsort ceil equal floor floor_div greater greater_equal less less_equal logical_not mod
+    not_equal reduce_argmax reduce_argmin round sign threshold topk
+    """.split()  # noqa: SIM905  # one a line would hide the rest of the file
 )
 """Operations whose result is not continuous."""
 
@@ -49,8 +51,9 @@ def debug_data(
     rows: Sequence[Row],
     causes: Sequence[Cause],
     results: Sequence[CaseResult],
+    values: Mapping[str, np.ndarray],
 ) -> Json:
-    """The document that `--json` prints."""
+    """The document that `--json` prints; `values` are the source's in the worst case."""
     agree = all(output.passed for result in results for output in result.outputs)
     function = comparison.beside.function
     operations = [item for item in function.block.operations if item.type != "const"]
@@ -72,15 +75,7 @@ def debug_data(
             {"label": result.label, "dimensions": dict(result.case.dimensions)}
             for result in results
         ],
-        "causes": [
-            {
-                "kind": cause.kind,
-                "operation": cause.row.value,
-                "confirmed": cause.confirmed,
-                "source": source_json(cause.row.source),
-            }
-            for cause in causes
-        ],
+        "causes": [cause_json(cause, comparison, values) for cause in causes],
         "operations": [
             operation_json(operation, comparison, by_operation.get(operation.name), flagged)
             for operation in operations
@@ -88,6 +83,18 @@ def debug_data(
     }
     found: Json = json_ready(data)
     return found
+
+
+def cause_json(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> Json:
+    """A cause with its explanation."""
+    return {
+        "kind": cause.kind,
+        "operation": cause.row.value,
+        "confirmed": cause.confirmed,
+        "message": cause_text(cause, comparison, values),
+        "hint": HINTS[cause.kind],
+        "source": source_json(cause.row.source),
+    }
 
 
 def operation_json(
@@ -146,14 +153,19 @@ def cause_findings(
             "failure",
             CODES[cause.kind],
             f"{cause.row.value} ({cause.row.operation.type}): "
-            + EXPLAIN[cause.kind](cause, comparison, values)
-            + ("; with its value from the source the outputs agree" if alone(cause) else "")
-            + f"\n  in the source: {place_text(cause.row.source)}",
+            f"{cause_text(cause, comparison, values)}\n"
+            f"  in the source: {place_text(cause.row.source)}",
             cause.row.value,
             HINTS[cause.kind],
         )
         for cause in causes
     ]
+
+
+def cause_text(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> str:
+    """Why an operation makes the outputs differ."""
+    text = EXPLAIN[cause.kind](cause, comparison, values)
+    return f"{text}; with its value from the source the outputs agree" if alone(cause) else text
 
 
 def alone(cause: Cause) -> bool:
