@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "Run a package on this machine: its outputs, and with --trace every operation's.",
     "debug": "Find the operation that makes a package differ from its source, and why.",
     "view": "Show what is in a tensor: figures, histogram, picture, numbers.",
+    "frame": "Check the passes of a frame: what must wait for what, and missing barriers.",
     "doctor": "Show what this machine can do, and what to install for the rest.",
 }
 """Commands that work, with the first line of their help, so that `--help` imports none of them."""

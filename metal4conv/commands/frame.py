@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import click
+
+from metal4conv.commands import output_options
+
+
+@click.command()
+@click.argument("file", metavar="FRAME.toml")
+@click.option(
+    "--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another number for a dimension."
+)
+@click.option("--svg", metavar="FILE.svg", help="Draw passes, resources and what waits for what.")
+@output_options
+def command(file: str, dims: tuple[str, ...], svg: str | None, **shown: bool) -> int:
+    """Check the passes of a frame: what must wait for what, and which barriers are missing.
+
+    The file lists passes (render, compute, machine learning, CPU) with the textures, buffers and
+    tensors that they read and write, and the app's barriers, fences, events and residency sets.
+    Exit code 1 means that two passes race, or that something does not fit. With mode = "plan" in
+    the file, barriers that it lacks are what one asks for: they are listed and are no failures.
+
+    \b
+    Example:
+      metal4conv frame frame.toml --svg frame.svg
+      metal4conv frame frame.toml --dim h=1080 --dim w=1920 --json
+    """
+    from pathlib import Path
+
+    from metal4conv import console
+    from metal4conv.commands.frame_tables import show_frame
+    from metal4conv.frame.analysis import analyse
+    from metal4conv.frame.drawing import svg_of
+    from metal4conv.frame.report import report_of
+    from metal4conv.inspection import parse_number
+    from metal4conv.outputs import write_file
+
+    with console.talking() as say:
+        say(f"reading {file}")
+        analysis = analyse(file, dict(parse_number(text) for text in dims))
+    if svg is not None:
+        write_file(Path(svg), svg_of(analysis))
+    report = report_of(analysis, () if svg is None else (svg,))
+    return console.show(report, show_frame)
