@@ -175,7 +175,8 @@ def shade(channel: np.ndarray, low: float, high: float) -> np.ndarray:
         above = channel.astype(np.float64) - low
         scaled = above / width if width > 0 else np.sign(above)
     # NaN has no shade, and is marked later
-    return np.rint(np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8)
+    shades: np.ndarray = np.rint(np.clip(np.nan_to_num(scaled), 0, 1) * 255)
+    return shades.astype(np.uint8)
 
 
 def colored(channel: np.ndarray, grey: np.ndarray) -> np.ndarray:
@@ -184,7 +185,9 @@ def colored(channel: np.ndarray, grey: np.ndarray) -> np.ndarray:
 
 
 def marked(channels: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """The pixels with NaN and infinities of any channel in their colours."""
+    """The pixels with NaN and infinities of any channel in their colours, and no others so."""
+    for color in (NAN_COLOR, INF_COLOR):
+        pixels[(pixels == color).all(axis=-1)] = [max(band, 1) for band in color]
     if channels.dtype.kind == "f":
         pixels[np.isinf(channels).any(axis=0)] = INF_COLOR
         pixels[np.isnan(channels).any(axis=0)] = NAN_COLOR

@@ -162,10 +162,11 @@ def counted(array: np.ndarray, dtype: str) -> Counts:
 
 def count_sizes(sizes: np.ndarray, dtype: str, counts: Counts) -> None:
     """Adds to the counts of elements that are small or large, all finite and without sign."""
-    nonzero = sizes != 0
     smallest = SMALLEST_NORMAL.get(dtype, SMALLEST_NORMAL["float64"])
-    counts.denormal += int(np.count_nonzero((sizes < smallest) & nonzero))
-    counts.below_float16 += int(np.count_nonzero((sizes < FLOAT16_SMALLEST) & nonzero))
+    small = sizes[sizes < max(smallest, FLOAT16_SMALLEST)]  # mostly few
+    small = small[small != 0]
+    counts.below_float16 += int(np.count_nonzero(small < FLOAT16_SMALLEST))
+    counts.denormal += int(np.count_nonzero(small < smallest))
     counts.beyond_float16 += int(np.count_nonzero(sizes > FLOAT16_MAX))
 
 
@@ -185,16 +186,18 @@ def spread(
     total, squares, found = 0.0, 0.0, np.zeros(bins, np.int64)
     for values in chunks(array, dtype):
         wide = values.astype(np.float64)
-        wide = wide[np.isfinite(wide)]
+        if counts.finite < counts.size:
+            wide = wide[np.isfinite(wide)]
         # within 0..1, so that nothing overflows and squares of distances keep their digits
         place = ((np.ldexp(wide, shift) if shift else wide) - first) / (last - first)
-        total += float(place.sum())
-        squares += float(np.square(place - 0.5).sum())
         found += np.bincount(np.minimum((place * bins).astype(np.int64), bins - 1), minlength=bins)
+        place -= 0.5
+        total += float(place.sum())
+        squares += float(np.dot(place, place))
     mean = total / counts.finite
-    deviation = max(squares / counts.finite - (mean - 0.5) ** 2, 0.0) ** 0.5
+    deviation = max(squares / counts.finite - mean**2, 0.0) ** 0.5
     return (
-        math.ldexp(first + (last - first) * mean, -shift),
+        math.ldexp(first + (last - first) * (mean + 0.5), -shift),
         math.ldexp((last - first) * deviation, -shift),
         Histogram(tuple(map(float, edges)), tuple(map(int, found))),
     )
