@@ -136,7 +136,8 @@ def show_tensor(data: Json, console: Console) -> None:
     titles, *kept = (row for row in merged if any(row[1:]))
     console.print(table(titles, kept))
     for side in sides:
-        show_histogram(side, len(sides) > 1, console)
+        title = side["name"] or side.get("file", data["file"])
+        show_histogram(side, title if len(sides) > 1 else None, console)
     if "difference" in data:
         show_difference(data, console)
 
@@ -190,7 +191,7 @@ def statistics_facts(found: Json) -> list[tuple[str, str]]:
         ("NaN, infinite", f"{found['nan']:,}, {found['inf']:,}" if is_float else ""),
         ("zero, denormal", f"{found['zero']:,}, {found['denormal']:,}" if is_float else ""),
         ("zero", "" if is_float else f"{found['zero']:,}"),
-        ("beyond float16, below it", float16_text(found) if is_float else ""),
+        ("too large, too small for float16", float16_text(found) if is_float else ""),
     ]
 
 
@@ -201,13 +202,13 @@ def float16_text(found: Json) -> str:
     return f"{found['beyond_float16']:,}, {found['below_float16']:,}"
 
 
-def show_histogram(side: Json, titled: bool, console: Console) -> None:
-    """The histogram, unless there is nothing to compare."""
+def show_histogram(side: Json, title: str | None, console: Console) -> None:
+    """The histogram, unless all elements are equal."""
     found = side.get("statistics")
     if found is None or found["histogram"] is None or len(found["histogram"]["counts"]) < 2:
         return
     histogram = Histogram(tuple(found["histogram"]["edges"]), tuple(found["histogram"]["counts"]))
-    lines(["", *([side["name"] or side.get("file", "")] if titled else [])], console)
+    lines([""] if title is None else ["", title], console)
     width = min(64, console.width - 16)
     lines(histogram_lines(histogram, width=width, ascii_only=is_ascii(console)), console)
 
@@ -253,7 +254,7 @@ def show_panels(panels: Sequence[Panel], console: Console) -> None:
         fitted(panel.pixels, columns if beside else console.width, peaks=panel.heat)
         for panel in panels
     ]
-    marks = sorted({mark for pixels in small for mark in marks_in(pixels)}, reverse=True)
+    marks = dict.fromkeys(mark for pixels in small for mark in marks_in(pixels))
     in_color = has_color(console) and not is_ascii(console)
     console.print()
     if beside:

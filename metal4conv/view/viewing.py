@@ -156,7 +156,7 @@ def check_numbers(*entries: Entry) -> None:
     """`UsageError` for a tensor that has no differences."""
     for entry in entries:
         if not entry.has_numbers():
-            raise UsageError(f"{entry.title} is {entry.dtype}, of which there are no differences")
+            raise UsageError(f"{entry.title} is {entry.dtype}, and only numbers are compared")
 
 
 def difference_detail(
