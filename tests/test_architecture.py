@@ -107,7 +107,9 @@ def test_packages_stay_in_their_part(path: Path) -> None:
 HEAVY = {"numpy", "torch", "coremltools", "tensorflow", "onnx", "rich", "google", "sympy", "keras"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["convert", "--help"], ["view", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"

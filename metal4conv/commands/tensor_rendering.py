@@ -171,7 +171,11 @@ def row_text(side: Json, metal: Json) -> str:
     if metal["row_bytes"] is None:
         return ""
     padding = metal["row_bytes"] - side["shape"][-1] * storage(side["dtype"]).itemsize
-    return f"{metal['row_bytes']}, {padding} of them padding" if padding > 0 else "tight"
+    return (
+        f"{metal['row_bytes']}, {padding} of them padding"
+        if padding > 0
+        else str(metal["row_bytes"])
+    )
 
 
 def statistics_facts(found: Json) -> list[tuple[str, str]]:

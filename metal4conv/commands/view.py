@@ -18,7 +18,12 @@ from metal4conv.commands import output_options
 @click.option(
     "--against", metavar="FILE", help="What is expected: shows both, and how far they are apart."
 )
-@click.option("--amplify", type=float, metavar="FACTOR", help="Multiplies the difference shown.")
+@click.option(
+    "--amplify",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="FACTOR",
+    help="Multiplies the difference in the picture.",
+)
 @click.option("--layout", metavar="FILE", help="Layout manifest of a raw buffer, with --tensor.")
 @click.option(
     "--dim", "dims", multiple=True, metavar="NAME=SIZE", help="A dimension of the manifest: h=720."

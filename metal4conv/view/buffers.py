@@ -75,7 +75,8 @@ def read_buffer(path: Path, options: BufferOptions, tensor: str | None) -> Conte
 def manifest_plan(options: BufferOptions, tensor: str | None) -> Plan:
     """Where a tensor stands as its manifest says."""
     assert options.layout is not None
-    for flag, value in (("--shape", options.shape), ("--strides", options.strides)):
+    given = {"--shape": options.shape, "--dtype": options.dtype, "--strides": options.strides}
+    for flag, value in given.items():
         if value is not None:
             raise UsageError(f"{flag} is given, and --layout says it, too", where=flag)
     manifest = read_manifest(Path(options.layout))
