@@ -133,6 +133,6 @@ def plain(value: object) -> str:
     """
     text = " ".join(shortened(str(value), LONGEST_TEXT).split())
     return "".join(
-        char if char.isalnum() or char in " .,-/=…±" or ord(char) > 127 else f"&#{ord(char)};"
+        char if char.isalnum() or char in " .,;-/=()%'…±" or ord(char) > 127 else f"&#{ord(char)};"
         for char in text
     )

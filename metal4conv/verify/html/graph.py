@@ -59,7 +59,7 @@ class Node:
     @property
     def width(self) -> float:
         """Enough for its type, and for its name where that is short."""
-        letters = max(len(self.type) * 1.08, min(len(self.name), 28))
+        letters = max(len(self.type) * 1.18, min(len(self.name), 28))
         return min(max(letters * LETTER + 22, NARROWEST), WIDEST)
 
 
@@ -197,13 +197,18 @@ def type_text(type: ValueType) -> str:
 
 
 def graph_json(
-    graph: Graph, places: Mapping[str, Json], measured: Mapping[str, Json], failing: set[str]
+    graph: Graph,
+    places: Mapping[str, Json],
+    measured: Mapping[str, Json],
+    judged: Mapping[str, Json],
 ) -> Json:
     """The graph for the script; what a node does not have is left out.
 
     `places` are the source's values by the names of the package's, `measured` what a report says
-    about operations by name, `failing` the names of outputs that differ.
+    about operations by name, `judged` what it says about outputs.
     """
+    failing = {name for name, row in judged.items() if not row["passed"]}
+    suspects = leading_only_to(graph, failing)
     edges = list(graph.edges)
     # of one width, so that what stands in a row of rows stands in columns
     widest = max((node.width for node in graph.nodes), default=0)
@@ -222,13 +227,41 @@ def graph_json(
                 "width": round(node.width),
                 "place": places.get(node.name),
                 "measured": measured.get(node.name) if node.kind == "operation" else None,
+                "judged": judged.get(node.name) if node.kind == "output" else None,
                 "failing": (node.kind == "output" and node.name in failing) or None,
+                "suspect": number in suspects or None,
             }
         )
         for number, node in enumerate(graph.nodes)
     ]
     routes = [[*edge, *route] for edge, route in zip(edges, placed.routes, strict=True)]
     return {"nodes": nodes, "edges": routes}
+
+
+def leading_only_to(graph: Graph, failing: set[str]) -> set[int]:
+    """Operations that lead to outputs that differ, and to no other; none where all differ."""
+    before: dict[int, list[int]] = {}
+    for start, end in graph.edges:
+        before.setdefault(end, []).append(start)
+    ends = {number: node for number, node in enumerate(graph.nodes) if node.kind == "output"}
+    wrong = {number for number, node in ends.items() if node.name in failing}
+    if len(wrong) == len(ends):
+        return set()
+    right = ancestors(before, set(ends) - wrong)
+    found = ancestors(before, wrong) - right
+    return {number for number in found if graph.nodes[number].kind == "operation"}
+
+
+def ancestors(before: Mapping[int, list[int]], ends: set[int]) -> set[int]:
+    """All nodes from which an edge leads, over others, to one of these."""
+    found: set[int] = set()
+    waiting = list(ends)
+    while waiting:
+        for number in before.get(waiting.pop(), ()):
+            if number not in found:
+                found.add(number)
+                waiting.append(number)
+    return found
 
 
 def input_rows(node: Node) -> Iterator[list[Any]]:  # Any: JSON

@@ -28,7 +28,7 @@ from metal4conv.verify.html.chart import Chart, error_chart
 from metal4conv.verify.html.environment import commands, environment
 from metal4conv.verify.html.graph import graph_json, graph_of, place_json
 from metal4conv.verify.html.pictures import gallery
-from metal4conv.verify.html.visible import all_visible
+from metal4conv.verify.html.visible import finalized, visible_json
 
 FOLDER = Path(__file__).parent / "templates"
 SCRIPTS = ("elements.js", "graph.js", "panel.js", "chart.js")
@@ -76,6 +76,7 @@ def page_html(report: Report, command_line: Sequence[str]) -> str:
             script=Markup(script),
             script_hash=content_hash(script),
             cases=case_rows(report.data["cases"]),
+            case_sizes=case_sizes(report.data["cases"]),
             most_rows=MOST_ROWS,
             gallery=gallery(report.pictures, failing_outputs(report)),
             findings=other_findings(report),
@@ -100,7 +101,7 @@ def environment_of_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=True,
-        finalize=all_visible,
+        finalize=finalized,
     )
     made.filters.update(
         number=figures.number,
@@ -127,9 +128,9 @@ def graph_of_package(package: Package, report: Report) -> Json:
     """The graph with the places in the model's code and the errors that are known."""
     operations = report.data.get("operations", [])
     measured = {row["name"]: {key: row[key] for key in MEASURED} for row in operations}
-    failing = {name for _, name in failing_outputs(report)}
+    judged = {row["name"]: row for row in report.data.get("outputs", ())}
     function = package.function(report.data["function"])
-    return graph_json(graph_of(function), places(package, operations), measured, failing)
+    return graph_json(graph_of(function), places(package, operations), measured, judged)
 
 
 def places(package: Package, operations: Sequence[Json]) -> Json:
@@ -175,6 +176,13 @@ def case_rows(cases: Sequence[Json]) -> list[tuple[Json, Json]]:
     """Case and output of each row; of very many those that differ first."""
     rows = [(case, output) for case in cases for output in case.get("outputs", ())]
     return rows if len(rows) <= MOST_ROWS else sorted(rows, key=lambda row: row[1]["passed"])
+
+
+def case_sizes(cases: Sequence[Json]) -> list[str]:
+    """The sizes of all cases, each once; the number of those that have none."""
+    found = dict.fromkeys(figures.sizes(case["dimensions"]) for case in cases)
+    fixed = sum(not case["dimensions"] for case in cases)
+    return [sizes or f"{fixed} of fixed sizes" for sizes in found]
 
 
 def headline(report: Report) -> str:
@@ -241,7 +249,7 @@ def script_json(value: object) -> Markup:
     >>> print(script_json({"name": "</script><!--"}))
     {"name":"\u003c/script\u003e\u003c!--"}
     """
-    text = json.dumps(all_visible(value), separators=(",", ":"), allow_nan=False)
+    text = visible_json(json.dumps(value, separators=(",", ":"), allow_nan=False))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -73,24 +73,29 @@ def picture_row(item: Picture) -> PictureRow:
     """A tensor's pictures; all but the difference have the scale of the source's."""
     expected, actual = item.expected, item.actual
     low, high = picture_range(actual if expected is None else expected)
-    shown = []
+    pixels = []
     if expected is not None and is_picture(expected.shape):
-        shown.append(show("source", picture_of(expected, low=low, high=high)))
-    shown.append(show("package", picture_of(actual, low=low, high=high)))
+        pixels.append(("source", small(picture_of(expected, low=low, high=high))))
+    pixels.append(("package", small(picture_of(actual, low=low, high=high))))
     scale = f"black is {number(low)}, white is {number(high)}"
     if expected is not None and expected.shape == actual.shape:
         factor = amplification(expected, actual)
         heat = difference_picture(expected, actual, factor)
-        shown.append(show(f"difference × {factor:g}", heat, peaks=True))
+        pixels.append((f"difference × {factor:g}", small(heat, peaks=True)))
         scale += f"; in the difference, white is {number((high - low or 1) / factor)}"
-    return PictureRow(item.name, item.case, scale, tuple(shown))
+    times = max(1, SMALLEST // max(max(image.shape[:2]) for _, image in pixels))
+    shown = tuple(show(title, image, times) for title, image in pixels)
+    return PictureRow(item.name, item.case, scale, shown)
 
 
-def show(title: str, pixels: np.ndarray | None, *, peaks: bool = False) -> Shown:
-    """Pixels as a picture of the page."""
+def small(pixels: np.ndarray | None, *, peaks: bool = False) -> np.ndarray:
+    """A picture that fits on the page."""
     assert pixels is not None, "is_picture said that it is one"
-    small = shrunk(pixels, LARGEST, LARGEST, peaks=peaks)
-    height, width, _ = small.shape
-    times = max(1, SMALLEST // max(height, width))
-    text = base64.b64encode(png_bytes(small)).decode()
+    return shrunk(pixels, LARGEST, LARGEST, peaks=peaks)
+
+
+def show(title: str, pixels: np.ndarray, times: int) -> Shown:
+    """Pixels as a picture of the page, so many times as large."""
+    height, width, _ = pixels.shape
+    text = base64.b64encode(png_bytes(pixels)).decode()
     return Shown(title, f"data:image/png;base64,{text}", width * times, height * times)

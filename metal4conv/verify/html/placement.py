@@ -174,14 +174,13 @@ def set_coordinates(drawing: Drawing, sweeps: int) -> None:
             drawing.x[item] = at + (drawing.width[item] + GAP) / 2
             at += drawing.width[item] + GAP
     for sweep in range(sweeps + 1):
-        downwards = sweep % 2 == 0
-        sides = (drawing.up, drawing.down)
-        near = sides if sweep == sweeps else (sides[0 if downwards else 1],)
+        downwards = sweep % 2 == 0  # also in the last one: chains hang straight below their start
+        near = drawing.up if downwards else drawing.down
         for row in drawing.rows if downwards else reversed(drawing.rows):
             settle(drawing, row, near)
 
 
-def settle(drawing: Drawing, row: Sequence[int], near: Sequence[Sequence[Sequence[int]]]) -> None:
+def settle(drawing: Drawing, row: Sequence[int], near: Sequence[Sequence[int]]) -> None:
     """Places a row so that its items are close to their neighbours' means, and apart."""
     x, width, nodes = drawing.x, drawing.width, drawing.nodes
     wanted, weights, offsets = [], [], []
@@ -190,11 +189,10 @@ def settle(drawing: Drawing, row: Sequence[int], near: Sequence[Sequence[Sequenc
         if index:
             offset += (width[row[index - 1]] + width[item]) / 2 + GAP
         total = weight = 0.0
-        for side in near:
-            for other in side[item]:
-                pull = STRAIGHT if item >= nodes or other >= nodes else 1.0
-                total += pull * x[other]
-                weight += pull
+        for other in near[item]:
+            pull = STRAIGHT if item >= nodes or other >= nodes else 1.0
+            total += pull * x[other]
+            weight += pull
         wanted.append((total / weight if weight else x[item]) - offset)
         weights.append(weight or 0.1)
         offsets.append(offset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from markupsafe import Markup
 
@@ -17,6 +16,10 @@ HIDDEN = re.compile(
 )
 
 
+JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))")
+"""All escapes of a JSON text, so that none starts within another."""
+
+
 def visible(text: str) -> str:
     r"""The text with hidden characters by number.
 
@@ -26,16 +29,28 @@ def visible(text: str) -> str:
     return HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
-def all_visible(value: Any) -> Any:  # Any: a JSON document
-    """A JSON document whose texts hide nothing; what is marked as HTML stays as it is.
+def finalized(value: object) -> object:
+    """What a template prints: visible, but for what is marked as HTML."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    >>> all_visible({"a\\x00": ["b\\x1b", 1]})
-    {'a⟨U+0000⟩': ['b⟨U+001B⟩', 1]}
+
+def visible_json(text: str) -> str:
+    r"""An ASCII text of JSON whose strings hide nothing.
+
+    >>> import json
+    >>> print(visible_json(json.dumps("a\u202e\b\\u202e")))
+    "a⟨U+202E⟩⟨U+0008⟩\\u202e"
     """
-    if isinstance(value, str):
-        return value if isinstance(value, Markup) else visible(value)
-    if isinstance(value, dict):
-        return {visible(key): all_visible(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [all_visible(item) for item in value]
-    return value
+    return JSON_ESCAPE.sub(visible_escape, text)
+
+
+def visible_escape(found: re.Match[str]) -> str:
+    """An escape as it is, or what shows the hidden character that it stands for.
+
+    Halves of characters beyond the first 65536 stay: two of them are one that shows.
+    """
+    code = {"b": 8, "f": 12}.get(found[2] or "", int(found[1] or "20", 16))
+    is_half = 0xD800 <= code < 0xE000
+    if is_half or not HIDDEN.match(chr(code)):
+        return found[0]
+    return f"⟨U+{code:04X}⟩"

@@ -362,7 +362,7 @@ class GraphView {
     const ring = number === this.selected ? this.colors.accent
       : number === this.first ? this.colors.bad
       : this.hits.has(number) ? this.colors.hit : null;
-    if (scale < 0.22) {
+    if (scale < 0.41) {
       const least = 2.5 / scale;
       context.fillStyle = ring ?? this.farColor(node);
       const grow = ring ? least : 0;
@@ -374,9 +374,11 @@ class GraphView {
     context.roundRect(x, y, node.width, BOX, node.kind ? BOX / 2 : 6);
     context.fillStyle = fill;
     context.fill();
-    context.lineWidth = 1;
-    context.strokeStyle = this.colors.border;
+    context.lineWidth = node.suspect ? 2 : 1;
+    context.strokeStyle = node.suspect ? this.colors.bad : this.colors.border;
+    context.setLineDash(node.suspect ? [5, 3] : []);
     context.stroke();
+    context.setLineDash([]);
     if (this.colorBy === "type" && node.family >= 0) {
       context.fillStyle = this.colors.families[node.family];
       context.beginPath();
@@ -390,7 +392,6 @@ class GraphView {
       context.roundRect(x - 3.5, y - 3.5, node.width + 7, BOX + 7, node.kind ? BOX / 2 + 3 : 9);
       context.stroke();
     }
-    if (scale * 11 < 4.5) return;
     context.fillStyle = text;
     context.textAlign = "center";
     context.textBaseline = "middle";

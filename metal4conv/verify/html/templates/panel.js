@@ -29,6 +29,7 @@ class Panel {
       expand: () => this.expand(!byId("graph").classList.contains("expanded")),
     };
     for (const [id, action] of Object.entries(actions)) byId(id)?.addEventListener("click", action);
+    document.querySelector(".choice").hidden = !view.nodes.some((node) => node.measured);
     for (const input of document.querySelectorAll("input[name=color-by]")) {
       input.checked = input.value === view.colorBy;
       input.addEventListener("change", () => { view.setColorBy(input.value); this.legend(); });
@@ -74,6 +75,9 @@ class Panel {
       ? [...limits.map((text, level) => (used("level", level) ? chip(`--e${level}`, text) : null)),
          used("level", -1) ? chip("--node-border", "not compared") : null]
       : FAMILIES.map(([name], family) => (used("family", family) ? chip(`--f${family}`, name) : null));
+    if (view.nodes.some((node) => node.suspect)) {
+      chips.push(element("span", {}, element("i", { className: "suspect" }), "leads only to outputs that differ"));
+    }
     byId("legend").replaceChildren(...chips.filter((item) => item !== null));
   }
 
@@ -145,6 +149,7 @@ class Panel {
     if (node.block) parts.push(element("p", { className: "muted" }, "within ", nameOf(node.block)));
     if (node.place) parts.push(this.place(node.place));
     if (node.measured) parts.push(this.figures(node.measured));
+    if (node.judged) parts.push(this.judgement(node.judged));
     const types = new Map(this.view.nodes.flatMap((other) => other.outputs ?? []));
     for (const [parameter, values] of node.inputs ?? []) {
       const rows = values.map(([text, source]) => this.value(text, types.get(text), source));
@@ -189,6 +194,15 @@ class Panel {
     if (found.nan) row("NaN", plural(found.nan, "element"));
     if (found.inf) row("infinite", plural(found.inf, "element"));
     return list;
+  }
+
+  judgement(found) {
+    const list = element("dl", { className: "figures" });
+    const row = (title, text) => list.append(element("dt", {}, title), element("dd", {}, text));
+    row("largest absolute error", figure(found.max_absolute_error));
+    row("largest relative error", figure(found.max_relative_error));
+    row("least PSNR", found.psnr === null ? "–" : `${found.psnr.toFixed(1)} dB`);
+    return element("div", {}, list, element("p", { className: "muted" }, found.tolerance));
   }
 
   value(text, type, source) {
