@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from metal4conv.commands import output_options, report_options, source_options, write_reports
+from metal4conv.commands.debug_cutting import CuttingOptions, cutting_options
 
 
 @click.command()
@@ -17,6 +18,7 @@ from metal4conv.commands import output_options, report_options, source_options, 
 @click.option("--min-psnr", type=float, metavar="DB", help="Smallest PSNR of each output.")
 @click.option("--function", metavar="NAME", help="Function of a package that has several.")
 @click.option("--all", "everything", is_flag=True, help="Print every operation.")
+@cutting_options
 @source_options
 @report_options
 @output_options
@@ -30,6 +32,14 @@ def command(
     min_psnr: float | None,
     function: str | None,
     everything: bool,
+    search: bool,
+    reduce: bool,
+    check: str | None,
+    check_timeout: float | None,
+    case: int,
+    output_dir: str | None,
+    name: str | None,
+    resume: bool,
     inputs: tuple[str, ...],
     dims: tuple[str, ...],
     weights: str | None,
@@ -45,11 +55,18 @@ def command(
     package runs, and alone on the source's own inputs. Exit code 1 means that the outputs are out
     of tolerance, or that an operation computes something else.
 
+    With --search the package is cut and bisected, with --reduce cut to the smallest part that still
+    fails. A part is bad when it does not give what it gives in float32, or what --against names
+    (the source, or another package of the same program) gives; or when --check COMMAND says so.
+
     \b
     Example:
       metal4conv debug build/upscaler.mlpackage --against upscaler.py:upscaler
+      metal4conv debug build/upscaler.mlpackage --search --check './check.sh {package} {inputs}'
+      metal4conv debug build/upscaler.mlpackage --reduce -o case
     """
     from metal4conv import console
+    from metal4conv.commands.debug_cutting import cut, show_cutting
     from metal4conv.commands.debug_tables import show_debug
     from metal4conv.debug.debugging import debug, options_of_package
     from metal4conv.errors import UsageError
@@ -57,12 +74,30 @@ def command(
     from metal4conv.mil.package import read_package
     from metal4conv.verify.tolerance import GivenTolerance
 
+    given = parse_options(inputs, dims, weights=weights, signature=signature, trust=trust)
+    cutting = CuttingOptions(search, reduce, check, check_timeout, case, output_dir, name, resume)
+    if cutting.wanted:
+        if page is not None or junit is not None:
+            raise UsageError("--report and --junit go with --against alone")
+        with console.talking() as say:
+            report = cut(
+                package,
+                cutting,
+                against=against,
+                source_options=given,
+                golden=golden,
+                inputs_npz=input_npz,
+                given=GivenTolerance(atol, rtol, min_psnr),
+                function=function,
+                say=say,
+            )
+        return console.show(report, show_cutting)
     if against is None:
         raise UsageError(
             "there is nothing to compare the package with",
-            hint="name the source model: --against SOURCE",
+            hint="name the source model: --against SOURCE, or find the operation without one: "
+            "--search",
         )
-    given = parse_options(inputs, dims, weights=weights, signature=signature, trust=trust)
     with console.talking() as say:
         say(f"reading {against}")
         opened = open_source(against, options_of_package(read_package(package), given))

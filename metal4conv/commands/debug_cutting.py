@@ -1,0 +1,251 @@
+"""`debug --search` and `debug --reduce`: their options, what they call, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metal4conv.debug.reference import MakeReference
+    from metal4conv.frontends.source import SourceOptions
+    from metal4conv.mil.package import Package
+    from metal4conv.report import Report
+    from metal4conv.verify.tolerance import GivenTolerance
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Say = Callable[[str], None]
+Json = Mapping[str, Any]  # Any: a JSON object
+
+
+def cutting_options(function: Decorated) -> Decorated:
+    """The options of `--search` and `--reduce`."""
+    for option in (
+        click.option("--resume", is_flag=True, help="Go on with a search that was interrupted."),
+        click.option("--name", help="Name of the reduced package; NAME-reduced without it."),
+        click.option(
+            "-o", "--output-dir", metavar="DIR", help="Folder for the state and the parts."
+        ),
+        click.option(
+            "--case",
+            type=click.IntRange(0),
+            default=0,
+            metavar="N",
+            help="Which of the golden inputs to cut with.",
+        ),
+        click.option(
+            "--check-timeout",
+            type=click.FloatRange(0.001),
+            metavar="SECONDS",
+            help="A check that takes longer cannot tell.",
+        ),
+        click.option(
+            "--check",
+            metavar="COMMAND",
+            help="What says whether a part is good, with {package}, {inputs} and {outputs}: exit "
+            "status 0 is good, 125 cannot tell, else bad.",
+        ),
+        click.option("--reduce", is_flag=True, help="Write the smallest part that still fails."),
+        click.option("--search", is_flag=True, help="Cut and bisect until an operation is found."),
+    ):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True)
+class CuttingOptions:
+    """What the command line says about cutting."""
+
+    search: bool = False
+    reduce: bool = False
+    check: str | None = None
+    check_timeout: float | None = None
+    case: int = 0
+    output_dir: str | None = None
+    name: str | None = None
+    resume: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the package is to be cut; `UsageError` for options that do not go together."""
+        from metal4conv.errors import UsageError
+
+        if self.search and self.reduce:
+            raise UsageError("--search and --reduce do not go together", hint="name one of them")
+        if self.search and self.name:
+            raise UsageError("--name is for --reduce", where=f"--name {self.name}")
+        if self.search or self.reduce:
+            return True
+        for option, value in (
+            ("--check", self.check),
+            ("--check-timeout", self.check_timeout),
+            ("--case", self.case),
+            ("--output-dir", self.output_dir),
+            ("--name", self.name),
+            ("--resume", self.resume),
+        ):
+            if value:
+                raise UsageError(f"{option} needs --search or --reduce", where=option)
+        return False
+
+
+def cut(
+    path: str,
+    options: CuttingOptions,
+    *,
+    against: str | None,
+    source_options: SourceOptions,
+    golden: str | None,
+    inputs_npz: str | None,
+    given: GivenTolerance,
+    function: str | None,
+    say: Say,
+) -> Report:
+    """Searches or reduces, as the options say."""
+    from metal4conv.debug.check import CommandCheck
+    from metal4conv.debug.inputs import chosen_inputs
+    from metal4conv.debug.reduction import Failure, reduce_package
+    from metal4conv.debug.reference import Widened
+    from metal4conv.debug.search import search
+    from metal4conv.errors import UsageError
+    from metal4conv.mil.package import read_package
+
+    if options.reduce and options.output_dir is None:
+        raise UsageError("--reduce writes files", hint="name a folder for them: -o DIR")
+    package = read_package(path)
+    folder = Path(options.output_dir or f"{package.path.resolve().stem}.search")
+    check = None
+    if options.check is not None:
+        log = folder / "check.log" if options.search else None
+        check = CommandCheck(options.check, options.check_timeout, log)
+    elif options.check_timeout is not None:
+        raise UsageError("--check-timeout needs --check", where="--check-timeout")
+    inputs = chosen_inputs(
+        package, function, golden=golden, inputs_npz=inputs_npz, case=options.case
+    )
+    reference: MakeReference = Widened
+    if against is not None:
+        reference = named_reference(against, package, source_options, function, say)
+    more: dict[str, Any] = {  # Any: keyword arguments that both take
+        "inputs": inputs,
+        "reference": reference,
+        "given": given,
+        "function": function,
+        "resume": options.resume,
+        "say": say,
+    }
+    if options.search:
+        with resumable(path, folder):
+            return search(path, state=folder, check=check, **more)
+    failure = None
+    if check is not None:
+        failure = Failure(
+            lambda part, given: check.ask(part).verdict == "bad",
+            f"`{options.check}` says that it is bad",
+            check.words,
+        )
+    with resumable(path, folder):
+        return reduce_package(path, output=folder, failure=failure, name=options.name, **more)
+
+
+def named_reference(
+    against: str,
+    package: Package,
+    source_options: SourceOptions,
+    function: str | None,
+    say: Say,
+) -> MakeReference:
+    """What `--against` names: another package of the same program, or the source."""
+    from metal4conv.debug.debugging import options_of_package
+    from metal4conv.debug.origins import package_reference, source_reference
+    from metal4conv.frontends.source import open_source
+
+    say(f"reading {against}")
+    if (Path(against) / "Manifest.json").exists():
+        return package_reference(against)
+    source = open_source(against, options_of_package(package, source_options))
+    return source_reference(package, source, function)
+
+
+@contextmanager
+def resumable(path: str, folder: Path) -> Iterator[None]:
+    """Says how to go on when the command is interrupted."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if any((folder / name).exists() for name in ("search.json", "reduce.json")):
+            click.echo(f"to go on: the same command with --resume (state in {folder})", err=True)
+        raise
+
+
+def show_cutting(report: Report, console: Console) -> None:
+    """What was found, or what was written."""
+    if report.kind == "debug search":
+        show_search(report.data, console)
+    else:
+        show_reduction(report, console)
+
+
+TITLES = ("", "value", "dtype", "shape", "min", "max", "mean", "NaN", "inf")
+
+
+def show_search(data: Json, console: Console) -> None:
+    """The first bad operation with the ranges of its inputs and outputs."""
+    from metal4conv.commands.rendering import value_cells
+    from metal4conv.console import table
+
+    for found in data["found"]:
+        source = f", {found['source']}" if found["source"] else ""
+        console.print(f"{found['operation']} ({found['type']}){source}", markup=False)
+        rows = [
+            *((item["parameter"], *value_cells(item)) for item in found["inputs"]),
+            *(("→", *value_cells(item)) for item in found["outputs"]),
+        ]
+        console.print(table(TITLES, rows, right="min max mean NaN inf"))
+        console.print()
+    what = "is bad" if data["found"] else "is good"
+    console.print(
+        f"{data['package']} {what}: {data['checks']} checks of {data['operations']} operations, "
+        f"by {data['check']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if "repeat" in data:
+        console.print(f"again: {data['repeat']}", markup=False, soft_wrap=True)
+
+
+def show_reduction(report: Report, console: Console) -> None:
+    """The operations that are left, and the files."""
+    from metal4conv.console import table
+
+    data = report.data
+    if data["verdict"] != "reduced":
+        console.print(f"{data['package']} {data['verdict']}", markup=False, soft_wrap=True)
+        return
+    rows = [
+        (
+            row["operation"],
+            row["type"],
+            ", ".join(item["name"] for item in row["inputs"]),
+            row["source"],
+        )
+        for row in data["parts"]
+    ]
+    console.print(table(("operation", "type", "reads", "in the source"), rows))
+    console.print()
+    counts = data["operations"]
+    console.print(
+        f"{counts['after']} of {counts['before']} operations, {data['checks']} checks; it fails: "
+        f"{data['fails']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"again: {data['repeat']}", markup=False, soft_wrap=True)
+    for path in report.files:
+        console.print(path, markup=False, soft_wrap=True)
