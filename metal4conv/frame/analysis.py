@@ -18,9 +18,10 @@ from metal4conv.frame.checks import (
 from metal4conv.frame.contents import content_findings
 from metal4conv.frame.dependencies import Dependency, dependencies_of
 from metal4conv.frame.document import Barrier, Frame, Synchronization
-from metal4conv.frame.hazards import Clash, Conflicts, Hazard, Pair, Remedy
+from metal4conv.frame.hazards import Clash, Conflicts, Hazard, Remedy
 from metal4conv.frame.needed import MissingWait, Order, missing, needless, with_order, without
 from metal4conv.frame.networks import Fitting
+from metal4conv.frame.order import Pair
 from metal4conv.frame.reading import read_frame
 from metal4conv.frame.stages import in_order
 from metal4conv.report import Finding

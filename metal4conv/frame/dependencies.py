@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from metal4conv.frame.hazards import Clash, Conflicts, Hazard, Kind, Pair, is_forward
+from metal4conv.frame.hazards import Clash, Conflicts, Hazard, Kind, is_forward
+from metal4conv.frame.order import Pair
 
 
 @dataclass(frozen=True)

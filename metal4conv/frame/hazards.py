@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from metal4conv.frame.document import Frame, Synchronization
 from metal4conv.frame.memory import Touch, touches
-from metal4conv.frame.order import Item, Past, Timeline, items_of
+from metal4conv.frame.order import Item, Pair, Past, Timeline, items_of
 from metal4conv.frame.stages import UNWAITABLE
 
 Kind = Literal["RAW", "WAW", "WAR"]
@@ -23,29 +23,27 @@ Remedy = Literal["barrier", "event", "wait", "steps", "passes"]
 
 @dataclass(frozen=True)
 class Clash:
-    """One reason for a conflict: the names of the resources; `aliased` where two share memory."""
+    """One reason for a conflict: the names of the resources; `aliased` where two share memory.
+
+    `replaced` is a read of bytes that others write in between, so that they need not be seen.
+    """
 
     kind: Kind
     first: str
     second: str
     aliased: bool = False
+    replaced: bool = False
 
     @property
     def need(self) -> int:
         """What of `Past` the first access must be in."""
-        return UNALIASED if self.aliased and self.kind != "WAR" else NEEDS[self.kind]
+        if self.aliased and self.kind != "WAR":
+            return UNALIASED
+        return NEEDS["WAW"] if self.replaced else NEEDS[self.kind]
 
 
 NEEDS: dict[Kind, int] = {"WAR": 0, "WAW": 1, "RAW": 2}
 UNALIASED = 3
-
-
-class Pair(NamedTuple):
-    """Two items by number; `ago` counts back from this frame to that of the first."""
-
-    first: int
-    second: int
-    ago: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,11 @@ class Conflicts:
         self.frame = frame
         self.items = items_of(frame)
         self.touches = touches_by_item(frame, self.items)
+        self.writers: defaultdict[str, list[tuple[int, Touch]]] = defaultdict(list)
+        for number, found_touches in self.touches.items():
+            for touch in found_touches:
+                if touch.access.writes:
+                    self.writers[touch.span.allocation].append((number, touch))
         self.clashes: dict[Pair, tuple[Clash, ...]] = {}
         for first, second in candidate_pairs(self.touches):
             for ago in range(frame.in_flight):
@@ -86,17 +89,42 @@ class Conflicts:
                 if together and a.access.attachment and b.access.attachment:
                     continue  # fragments of one pass reach an attachment in order
                 if a.meets(b, pair.ago) and (clash := clash_of(a, b)) is not None:
+                    if clash.kind == "RAW" and self.is_replaced(pair, a, b):
+                        clash = replace(clash, replaced=True)
                     names = (clash.first, clash.second)
                     found[names] = min(found.get(names, clash), clash, key=gravity)
         return tuple(sorted(found.values(), key=lambda clash: (gravity(clash), clash.second)))
+
+    def is_replaced(self, pair: Pair, first: Touch, second: Touch) -> bool:
+        """Whether all bytes that both touch are written in between, as the same content."""
+        begin = max(first.span.begin, second.span.begin)
+        end = min(first.span.end, second.span.end)
+        spans = [
+            touch.span
+            for number, touch in self.writers[second.span.allocation]
+            for ago in range(pair.ago + 1)
+            if is_forward(Pair(pair.first, number, pair.ago - ago))
+            and is_forward(Pair(number, pair.second, ago))
+            and touch.meets(second, ago)
+            and touch.span.root == second.span.root
+        ]
+        for span in sorted(spans, key=lambda span: span.begin):
+            if span.begin > begin:
+                return False
+            begin = max(begin, span.end)
+            if begin >= end:
+                return True
+        return False
 
     def same_pass(self, pair: Pair) -> bool:
         """Whether both items are of one pass, in some frames."""
         return self.items[pair.first].pass_number == self.items[pair.second].pass_number
 
-    def pasts(self, synchronization: Synchronization) -> list[Past]:
+    def pasts(
+        self, synchronization: Synchronization, mended: Mapping[Pair, int] | None = None
+    ) -> list[Past]:
         """The past of each item of the frames that the GPU may have at once."""
-        return Timeline(self.frame, self.items, synchronization).run(self.frame.in_flight)
+        return Timeline(self.frame, self.items, synchronization, mended).run(self.frame.in_flight)
 
     def unordered(self, synchronization: Synchronization) -> dict[Pair, tuple[Clash, ...]]:
         """The conflicts that nothing orders, or not visibly."""
@@ -104,12 +132,16 @@ class Conflicts:
         return {
             pair: clashes
             for pair, clashes in self.clashes.items()
-            if not all(self.reaches(pair, need, pasts) for need in self.needs[pair])
+            if not self.is_ordered(pair, pasts)
         }
 
-    def reaches(self, pair: Pair, need: int, pasts: list[Past], ago: int = 0) -> bool:
-        """Whether the first item is in a part of the second one's past, `ago` frames back."""
-        frame = self.frame.in_flight - 1 - ago
+    def is_ordered(self, pair: Pair, pasts: list[Past]) -> bool:
+        """Whether the second item has all that it needs of the first in its past."""
+        return all(self.reaches(pair, need, pasts) for need in self.needs[pair])
+
+    def reaches(self, pair: Pair, need: int, pasts: list[Past]) -> bool:
+        """Whether the first item is in a part of the past that the second one has in this frame."""
+        frame = self.frame.in_flight - 1
         past = pasts[frame * len(self.items) + pair.second][need]
         return bool(past >> ((frame - pair.ago) * len(self.items) + pair.first) & 1)
 
@@ -134,53 +166,27 @@ class Conflicts:
 
     def hazards(self, synchronization: Synchronization) -> list[Hazard]:
         """What `unordered` finds, in order of the frame, with what mends it."""
-        pasts = self.pasts(synchronization)
         unordered = self.unordered(synchronization)
+        told = self.told(synchronization, unordered)
         return [
-            Hazard(
-                pair, unordered[pair], self.remedy(pair), self.is_implied(pair, unordered, pasts)
-            )
+            Hazard(pair, unordered[pair], self.remedy(pair), pair not in told)
             for pair in sorted(unordered, key=lambda pair: (pair.second, pair.ago, pair.first))
         ]
 
-    def is_implied(
-        self, pair: Pair, unordered: Mapping[Pair, tuple[Clash, ...]], pasts: list[Past]
-    ) -> bool:
-        """Whether some item stands between the two, itself in order with both or to be mended."""
-        for ago in range(pair.ago + 1):
-            for number in range(len(self.items)):
-                before = Pair(pair.first, number, pair.ago - ago)
-                after = Pair(number, pair.second, ago)
-                if not (is_forward(before) and is_forward(after)):
-                    continue
-                first = self.link(before, unordered, pasts, ago)
-                second = self.link(after, unordered, pasts, 0)
-                if all(chained(first, second, need) for need in self.needs[pair]):
-                    return True
-        return False
+    def told(self, synchronization: Synchronization, pairs: Iterable[Pair]) -> dict[Pair, int]:
+        """Those pairs that have to be put in order so that all are, and the visibility for it.
 
-    def link(
-        self,
-        pair: Pair,
-        unordered: Mapping[Pair, tuple[Clash, ...]],
-        pasts: list[Past],
-        ago: int,
-    ) -> tuple[bool, ...]:
-        """By part of a past: whether a pair is in order, or will be when it is mended."""
-        given = (False, False, False, False)
-        if pair in unordered:
-            level = self.level(pair)
-            given = (True, level > 0, level > 0, level > 1)
-        return tuple(
-            known or self.reaches(pair, need, pasts, ago) for need, known in enumerate(given)
-        )
-
-
-def chained(first: tuple[bool, ...], second: tuple[bool, ...], need: int) -> bool:
-    """What two links give together: see `order.Past`."""
-    if not (first[0] and second[0]):
-        return False
-    return first[need] and second[need] if need in (0, 2) else first[need] or second[need]
+        The closest ones are mended first: what they imply lies further apart.
+        """
+        by_span: defaultdict[int, list[Pair]] = defaultdict(list)
+        for pair in pairs:
+            by_span[pair.ago * len(self.items) + pair.second - pair.first].append(pair)
+        mended: dict[Pair, int] = {}
+        for _, found in sorted(by_span.items()):
+            pasts = self.pasts(synchronization, mended)
+            left = [pair for pair in found if not self.is_ordered(pair, pasts)]
+            mended |= {pair: self.level(pair) for pair in left}
+        return mended
 
 
 def is_forward(pair: Pair) -> bool:
@@ -223,4 +229,4 @@ def clash_of(first: Touch, second: Touch) -> Clash | None:
 
 def gravity(clash: Clash) -> int:
     """The order in which reasons are told."""
-    return ("RAW", "WAW", "WAR").index(clash.kind)
+    return ("RAW", "WAW", "WAR").index(clash.kind) + 3 * clash.replaced

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from metal4conv.frame.document import Barrier, Event, Fence, Synchronization, Wait
-from metal4conv.frame.hazards import Conflicts, Pair
+from metal4conv.frame.hazards import Conflicts
+from metal4conv.frame.order import Pair
 
 Order = Barrier | Fence | Event
 

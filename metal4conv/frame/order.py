@@ -37,6 +37,7 @@ Apple does not say what becomes of caches over several barriers: this is the cau
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -82,6 +83,14 @@ class Item:
     stage: str
 
 
+class Pair(NamedTuple):
+    """Two items by number; `ago` counts back from this frame to that of the first."""
+
+    first: int
+    second: int
+    ago: int
+
+
 def items_of(frame: Frame) -> tuple[Item, ...]:
     """The items of one frame, in order."""
     found: list[Item] = []
@@ -95,13 +104,21 @@ def items_of(frame: Frame) -> tuple[Item, ...]:
 
 
 class Timeline:
-    """Goes through a few frames in order of their commits, and notes the past of each item."""
+    """Goes through a few frames in order of their commits, and notes the past of each item.
+
+    `mended` puts further pairs of items in order, with some visibility.
+    """
 
     def __init__(
-        self, frame: Frame, items: tuple[Item, ...], synchronization: Synchronization
+        self,
+        frame: Frame,
+        items: tuple[Item, ...],
+        synchronization: Synchronization,
+        mended: Mapping[Pair, int] | None = None,
     ) -> None:
         self.frame, self.items, self.synchronization = frame, items, synchronization
         self.pasts: list[Past] = []
+        self.ends: list[Past] = []
         self.cpu = NOTHING
         self.stage_done: defaultdict[str, Pasts] = defaultdict(new_pasts)
         self.held: defaultdict[str, Pasts] = defaultdict(new_pasts)
@@ -112,6 +129,9 @@ class Timeline:
         for barrier in synchronization.barriers:
             place = (barrier.pass_name, barrier.step, barrier.form == "producer")
             self.barriers[place].append(barrier)
+        self.mended: defaultdict[int, list[tuple[Pair, int]]] = defaultdict(list)
+        for pair, level in (mended or {}).items():
+            self.mended[pair.second].append((pair, level))
 
     def run(self, frames: int) -> list[Past]:
         """The pasts of all items of frame 0, then of frame 1, and so on."""
@@ -137,8 +157,18 @@ class Timeline:
             done = self.done_after.get((wait.pass_name, frame - wait.frames_ago), NOTHING)
             self.cpu = self.cpu.join(done.through(2))
         for item in items:
-            self.pasts.append(self.cpu)
-            self.cpu = self.cpu.join(self.bit(frame, item))
+            start = self.begin(frame, item, self.cpu.through(2))
+            self.cpu = start.join(self.bit(frame, item))
+            self.ends.append(self.cpu)
+
+    def begin(self, frame: int, item: Item, start: Past) -> Past:
+        """Notes the past of an item, with what was mended."""
+        for pair, level in self.mended[item.number]:
+            if pair.ago <= frame:
+                number = (frame - pair.ago) * len(self.items) + pair.first
+                start = start.join(self.ends[number].through(level))
+        self.pasts.append(start)
+        return start
 
     def run_gpu(self, frame: int, position: int, items: list[Item]) -> None:
         """A pass: its steps with the barriers and fences between them."""
@@ -186,11 +216,14 @@ class Timeline:
             start = given.join(self.held[queue][item.stage]).join(own_held[item.stage])
             if item.stage == "fragment":
                 start = start.join(started)
-            self.pasts.append(start)
+            start = self.begin(frame, item, start)
             end = start.join(self.bit(frame, item))
             if item.stage in GEOMETRY:
                 started, geometry = started.join(start), geometry.join(end)
-            add(own, item.stage, end.join(geometry) if item.stage == "fragment" else end)
+            if item.stage == "fragment":
+                end = end.join(geometry)
+            self.ends.append(end)
+            add(own, item.stage, end)
 
 
 def new_pasts() -> Pasts:
