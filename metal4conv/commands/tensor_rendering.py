@@ -19,6 +19,7 @@ from metal4conv.view.terminal import (
     numbers_text,
     ramp_lines,
     side_by_side,
+    visible,
 )
 from metal4conv.view.viewing import Viewed
 
@@ -47,7 +48,7 @@ def show_view(viewed: Viewed, console: Console) -> None:
         show_tensor(data, console)
     show_panels(viewed.panels, console)
     for title, values in viewed.numbers:
-        lines(["", title, numbers_text(values, console.width - 10)], console)
+        lines(["", visible(title), numbers_text(values, console.width - 10)], console)
     for path in viewed.report.files:
         lines([path], console)
 
@@ -82,7 +83,7 @@ def any_cell(rows: Sequence[Sequence[object]], column: int) -> bool:
 
 def table_cells(row: Json, data: Json) -> tuple[object, ...]:
     """A tensor's line."""
-    start = (row["name"], row["dtype"], shape_text(row["shape"], data))
+    start = (visible(row["name"]), row["dtype"], shape_text(row["shape"], data))
     found = row.get("statistics")
     if found is None:
         return (*start, "", "", "", "", "", "")
@@ -114,7 +115,7 @@ def difference_cells(row: Json, data: Json) -> tuple[object, ...]:
     """The line of a tensor that both files have."""
     types = row["dtype"], row["against"]["dtype"]
     dtype = types[0] if types[0] == types[1] else " | ".join(types)
-    start = (row["name"], dtype, shape_text(row["shape"], data))
+    start = (visible(row["name"]), dtype, shape_text(row["shape"], data))
     found = row.get("difference")
     if found is None:
         return (*start, "", "", "", "", "")
@@ -136,7 +137,7 @@ def show_tensor(data: Json, console: Console) -> None:
     titles, *kept = (row for row in merged if any(row[1:]))
     console.print(table(titles, kept))
     for side in sides:
-        title = side["name"] or side.get("file", data["file"])
+        title = visible(side["name"]) or side.get("file", data["file"])
         show_histogram(side, title if len(sides) > 1 else None, console)
     if "difference" in data:
         show_difference(data, console)
@@ -147,9 +148,9 @@ def facts(side: Json, data: Json) -> list[tuple[str, str]]:
     shape = side["shape"]
     metal = side.get("metal")
     rows = [
-        ("tensor", side["name"]),
+        ("tensor", visible(side["name"])),
         ("file", side.get("file", data["file"])),
-        ("operation", side.get("operation", "")),
+        ("operation", visible(side.get("operation", ""))),
         ("dtype", side["dtype"]),
         ("shape, outermost first", " × ".join(map(str, shape)) or "scalar"),
         ("dimensions, innermost first", bracketed(shape[::-1]) if len(shape) > 1 else ""),
@@ -262,11 +263,13 @@ def show_panels(panels: Sequence[Panel], console: Console) -> None:
     in_color = has_color(console) and not is_ascii(console)
     console.print()
     if beside:
-        lines((f"{number}: {panel.title}" for number, panel in enumerate(panels, 1)), console)
+        lines(
+            (f"{number}: {visible(panel.title)}" for number, panel in enumerate(panels, 1)), console
+        )
     for group, titles in (
         [(small, [])] if beside else zip(([s] for s in small), panels, strict=True)
     ):
-        lines([titles.title] if isinstance(titles, Panel) else [], console)
+        lines([visible(titles.title)] if isinstance(titles, Panel) else [], console)
         if in_color:
             console.print(colored(group), soft_wrap=True, end="")
         else:

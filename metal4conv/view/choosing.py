@@ -52,8 +52,7 @@ def reread(contents: Contents, options: ViewOptions) -> Contents:
 def chosen(contents: Contents, options: ViewOptions) -> Entry | None:
     """The tensor that is looked at, None for all of a file with names."""
     if not contents.named:
-        if options.tensor and contents.kind != "raw buffer":
-            raise UsageError(f"{contents.path} holds one array without a name", where="--tensor")
+        check_nameless(options, contents)
         return contents.entries[0]
     if options.tensor:
         return contents.find(options.tensor)
@@ -64,6 +63,7 @@ def chosen(contents: Contents, options: ViewOptions) -> Entry | None:
         "--numbers": options.numbers,
         "--png": options.png,
         "--range": options.value_range,
+        "--amplify": options.amplify,
     }
     for flag, value in details.items():
         if value:
@@ -76,11 +76,23 @@ def chosen(contents: Contents, options: ViewOptions) -> Entry | None:
     return None
 
 
+def check_nameless(options: ViewOptions, *files: Contents) -> None:
+    """`UsageError` for `--tensor` when no file has names, and no manifest says which it is."""
+    if options.tensor and options.buffer.layout is None:
+        paths = " and ".join(str(contents.path) for contents in files)
+        raise UsageError(
+            f"{paths} {'holds one array' if len(files) == 1 else 'hold one array each,'} "
+            "without a name",
+            where=f"--tensor {options.tensor}",
+        )
+
+
 def chosen_pair(
     first: Contents, second: Contents, options: ViewOptions
 ) -> tuple[Entry, Entry] | None:
     """The tensors that are compared, None for all that both files name."""
     if not first.named and not second.named:
+        check_nameless(options, first, second)
         return first.entries[0], second.entries[0]
     if not first.named:
         if options.tensor is None:

@@ -116,6 +116,18 @@ def numbers_text(values: np.ndarray, width: int = 100) -> str:
     )
 
 
+def visible(text: str) -> str:
+    """A name as it can be printed: what would move the cursor or colour the rest is spelled out.
+
+    >>> visible("a\\x1b[31mb"), visible("größe")
+    ('a\\\\x1b[31mb', 'größe')
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def side_by_side(blocks: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
     """Blocks of lines beside each other.
 

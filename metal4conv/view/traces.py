@@ -42,21 +42,25 @@ def entries_of(folder: Path, row: dict[str, Any]) -> list[Entry]:
     file = str(row["file"])
     if Path(file).name != file:  # an index names files beside it, and no others
         raise DamagedFile(f'the trace {folder} names a file "{file}" that is not in it')
-    return [
-        Entry(
-            name=": ".join([*row["place"], out["name"]]),
-            dtype="text" if str(out["dtype"]).startswith("str") else str(out["dtype"]),
-            shape=tuple(map(int, out["shape"])),
-            load=partial(load_member, folder / file, str(out["name"])),
-            operation=str(row["operation"]),
+    entries = []
+    for out in row["outputs"]:
+        dtype, shape = str(out["dtype"]), tuple(map(int, out["shape"]))
+        load = partial(load_member, folder / file, str(out["name"]), dtype, shape)
+        name = ": ".join([*row["place"], out["name"]])
+        entries.append(Entry(name, dtype, shape, load, operation=str(row["operation"])))
+    return entries
+
+
+def load_member(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One array of an operation's file, which must be what the index says."""
+    found = read_npz(path).find(name)
+    if (found.dtype, found.shape) != (dtype, shape):
+        raise DamagedFile(
+            f'"{name}" of {path} is {found.dtype} of shape {found.shape}; '
+            f"the trace's index has {dtype} of shape {shape}",
+            hint="run with --trace again",
         )
-        for out in row["outputs"]
-    ]
-
-
-def load_member(path: Path, name: str) -> np.ndarray:
-    """One array of an operation's file."""
-    return read_npz(path).find(name).stored()
+    return found.stored()
 
 
 def numbered(entries: list[Entry]) -> tuple[Entry, ...]:

@@ -275,10 +275,35 @@ def test_a_terminal_without_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"=====" in raw.getvalue()
 
 
+def test_names_cannot_drive_the_terminal(metal4conv: Callable[..., Done]) -> None:
+    name = "\x1b[2J[red]\u202egnp"
+    np.savez("hostile.npz", **{name: COLOR, "other": COLOR})
+    for arguments in (
+        ["hostile.npz"],
+        ["hostile.npz", "--tensor", name, "--numbers"],
+        ["hostile.npz", "--against", "hostile.npz"],
+        ["hostile.npz", "--against", "hostile.npz", "--tensor", name],
+    ):
+        done = metal4conv("view", *arguments)
+        assert done.code == 0
+        assert r"\x1b[2J[red]\u202egnp" in done.stdout
+        assert "\x1b" not in done.stdout
+
+
 ERRORS: dict[str, tuple[list[str], int, str]] = {
     "no_file": (["missing.npz"], 2, "no such file: missing.npz"),
     "wrong_name": (["mixed.npz", "--tensor", "colour"], 2, 'did you mean "color"?'),
     "no_names": (["color.npy", "--tensor", "x"], 2, "holds one array without a name"),
+    "two_nameless": (
+        ["color.npy", "--against", "noisy.npy", "--tensor", "x"],
+        2,
+        "color.npy and noisy.npy hold one array each, without a name",
+    ),
+    "amplify_all": (
+        ["mixed.npz", "--against", "other.npz", "--amplify", "2"],
+        2,
+        "--amplify is about one tensor",
+    ),
     "slice_of_all": (["mixed.npz", "--slice", "0"], 2, "add --tensor NAME, one of: color, ramp"),
     "png_of_all": (["mixed.npz", "--png", "x.png"], 2, "--png is about one tensor"),
     "bad_slice": (["color.npy", "--slice", "0,5"], 2, "dimension 1 has size 3"),

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metal4conv.device.emulator import open_api
+from metal4conv.device.protocol import TensorPlan
+from metal4conv.device.tensors import fill, make_tensor
 from metal4conv.errors import DamagedFile, Metal4ConvError, UsageError
 from metal4conv.layout.rules import buffer_strides
 from metal4conv.mil.program import Dimension
-from metal4conv.view.buffers import BufferOptions, parse_shape, read_buffer
+from metal4conv.view.buffers import BufferOptions, parse_shape, read_buffer, read_manifest
 from metal4conv.view.pictures import picture_of
 from tests.layout.manifests import manifest_with
 
@@ -101,6 +104,29 @@ def test_metal_has_the_dimensions_the_other_way_round(buffer: Path, layout: str)
     assert (metal.row_bytes, metal.offset, metal.byte_length) == (64, 0, 9600)
     options = BufferOptions(shape="30x50x3x1", dtype="float16", row_stride=64, innermost_first=True)
     assert read_buffer(buffer, options, None).entries[0].values().tobytes() == PICTURE.tobytes()
+
+
+def test_what_the_emulated_gpu_has_in_a_buffer(tmp_path: Path, layout: str) -> None:
+    manifest = read_manifest(Path(layout)).at({"h": 50, "w": 30})
+    color = manifest.tensors[0]
+    assert color.data_type is not None
+    assert color.buffer is not None
+    plan = TensorPlan(
+        *("color", "input", 0, color.data_type.raw),
+        dimensions=tuple(map(int, color.dimensions)),
+        strides=tuple(map(int, color.buffer.strides)),
+        byte_length=int(color.buffer.byte_length),
+        is_dynamic=True,
+    )
+    api = open_api()
+    api.register()
+    made = make_tensor(api, api.metal.MTLCreateSystemDefaultDevice(), plan, "buffer")
+    fill(api, made, PICTURE)
+    path = tmp_path / "dump.bin"
+    path.write_bytes(made.buffer.data.tobytes())
+    contents = read_buffer(path, sized(layout), "color")
+    assert contents.findings == ()
+    assert contents.entries[0].values().tobytes() == PICTURE.tobytes()
 
 
 def test_output_of_another_size(tmp_path: Path, layout: str) -> None:

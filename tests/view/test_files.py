@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from metal4conv.errors import DamagedFile, Metal4ConvError, UntrustedFile, UsageError
-from metal4conv.execute.tracing import write_npz
+from metal4conv.execute.tracing import Seen, Trace, write_npz
+from metal4conv.mil.program import Operation
 from metal4conv.view.buffers import BufferOptions
 from metal4conv.view.contents import Contents
 from metal4conv.view.numpy_files import read_npy, read_npz
@@ -252,52 +253,30 @@ def test_other_members_are_told(tmp_path: Path) -> None:
     assert "1 members that are no arrays" in contents.findings[0].message
 
 
-def trace_folder(
-    folder: Path, rows: list[dict[str, object]], form: str = "metal4conv.trace/1"
-) -> Path:
-    """A trace as `run --trace` writes it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "index.json").write_text(json.dumps({"format": form, "operations": rows}), "utf-8")
-    return folder
-
-
-def operation(
-    number: int, outputs: dict[str, np.ndarray], place: list[str], folder: Path
-) -> dict[str, object]:
-    """One operation's row, its file written."""
-    folder.mkdir(exist_ok=True)
-    name = next(iter(outputs))
-    write_npz(folder / f"{number:05d}.npz", outputs)
-    return {
-        "operation": name,
-        "type": "split",
-        "place": place,
-        "file": f"{number:05d}.npz",
-        "outputs": [
-            {"name": k, "dtype": v.dtype.name, "shape": list(v.shape)} for k, v in outputs.items()
-        ],
-    }
-
-
 @pytest.fixture
 def trace(tmp_path: Path) -> Contents:
     """A trace with a loop, an operation of two outputs, and a name that comes twice."""
     folder = tmp_path / "trace"
+    folder.mkdir()
     one, two = np.full(3, 1.0), np.full((2, 2), 2)
-    rows = [
-        operation(0, {"x": one, "y": two}, [], folder),
-        operation(1, {"z": one}, ["loop body 0"], folder),
-        operation(2, {"z": two}, ["loop body 1"], folder),
-        operation(3, {"w": one}, [], folder),
-        operation(4, {"w": two}, [], folder),
-    ]
-    return read_trace(trace_folder(folder, rows))
+    written = Trace(folder)
+    for outputs, place in (
+        ({"x": one, "y": two}, ()),
+        ({"z": one}, ("loop body 0",)),
+        ({"z": two}, ("loop body 1",)),
+        ({"w": one}, ()),
+        ({"w": np.array([True])}, ()),
+    ):
+        operation = Operation("split", "split_0", {}, ())
+        written.add(Seen(operation, place, outputs, finite_inputs=True))  # type: ignore[arg-type]
+    written.finish({"package": "net.mlpackage"})
+    return read_trace(folder)
 
 
 def test_trace(trace: Contents) -> None:
     assert trace.names == ["x", "y", "loop body 0: z", "loop body 1: z", "w #1", "w #2"]
     assert trace.find("y").values().tolist() == [[2, 2], [2, 2]]
-    assert trace.find("w #2").values().tolist() == [[2, 2], [2, 2]]
+    assert (trace.find("w #2").dtype, trace.find("w #2").stored().tolist()) == ("bool", [True])
     assert trace.of_operation("x").names == ["x", "y"]
     assert trace.of_operation("z").names == ["loop body 0: z", "loop body 1: z"]
     with pytest.raises(UsageError, match='no operation "y"'):
@@ -323,13 +302,13 @@ def test_damaged_trace(name: str, tmp_path: Path) -> None:
         read_trace(tmp_path)
 
 
-def test_trace_without_its_files(tmp_path: Path) -> None:
-    folder = tmp_path / "t"
-    row = operation(0, {"x": np.zeros(3)}, [], folder)
-    contents = read_trace(trace_folder(folder, [row]))
-    (folder / "00000.npz").unlink()
+def test_trace_without_its_files(trace: Contents) -> None:
+    (trace.path / "00000_x.npz").unlink()
     with pytest.raises(Metal4ConvError, match="no such file"):
-        contents.find("x").values()
+        trace.find("x").values()
+    write_npz(trace.path / "00001_z.npz", {"z": np.zeros(3, np.float32)})
+    with pytest.raises(DamagedFile, match=r"is float32 of shape \(3,\); the trace's index has"):
+        trace.find("loop body 0: z").values()
 
 
 def test_folders_that_are_no_traces(tmp_path: Path) -> None:
