@@ -59,15 +59,20 @@ class Browser:
 
     def call(self, method: str, session: str | None = None, **parameters: object) -> Json:
         """The result of a command; what else arrives meanwhile is kept."""
+        number = self.send(method, session, parameters)
+        answer = self.wait(lambda found: found.get("id") == number)
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        result: Json = answer["result"]
+        return result
+
+    def send(self, method: str, session: str | None, parameters: Json) -> int:
+        """Sends a command; gives its number."""
         number = next(self.numbers)
         message: Json = {"id": number, "method": method, "params": parameters}
         if session is not None:
             message["sessionId"] = session
         os.write(self.writer, json.dumps(message).encode() + b"\0")
-        answer = self.wait(lambda found: found.get("id") == number)
-        assert "error" not in answer, f"{method}: {answer['error']}"
-        result: Json = answer["result"]
-        return result
+        return number
 
     def page(self, method: str, **parameters: object) -> Json:
         """The result of a command to the page."""
@@ -82,6 +87,9 @@ class Browser:
                 message: Json = json.loads(text)
                 if "method" in message:
                     self.events.append(message)
+                if message.get("method") == "Page.javascriptDialogOpening":
+                    # until somebody does, the page stands still
+                    self.send("Page.handleJavaScriptDialog", self.session, {"accept": False})
                 if is_wanted(message):
                     return message
             ready, _, _ = select.select([self.reader], [], [], max(end - time.monotonic(), 0))
@@ -152,6 +160,21 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
             and not event["params"]["request"]["url"].startswith("data:")
         ]
+
+    def refused(self) -> set[str]:
+        """The addresses of those requests that the page's policy did not let out."""
+        numbers = {
+            event["params"]["requestId"]
+            for event in self.events
+            if event["method"] == "Network.loadingFailed"
+            and event["params"].get("blockedReason") == "csp"
+        }
+        return {
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+            and event["params"]["requestId"] in numbers
+        }
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Writes a picture of what is in view, or of the whole page."""

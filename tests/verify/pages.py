@@ -10,6 +10,10 @@ import numpy as np
 
 from metal4conv.mil.package import Package
 from metal4conv.report import Finding, Picture, Report
+from metal4conv.verify.expectation import Expectation
+from metal4conv.verify.golden import GoldenCase
+from metal4conv.verify.tolerance import GivenTolerance
+from metal4conv.verify.verification import judge_case, verdict
 from tests.layout.packages import PackageBuilder
 
 Json = dict[str, Any]
@@ -153,3 +157,32 @@ def pictured(report: Report, count: int, name: str = "y") -> Report:
 def built(build: PackageBuilder, folder: Path, name: str = "net") -> Package:
     """The package on disk."""
     return build.write(folder / f"{name}.mlpackage")
+
+
+def verify_report(package: Package, *, off: float = 0.0, wrong: Sequence[str] = ()) -> Report:
+    """What `verify` says of outputs 8 × 8 in two sizes; those in `wrong` are `off`."""
+    names = list(package.function().output_types)
+    results = []
+    for number, height in enumerate((8, 16)):
+        whole = np.linspace(-1, 2, height * 8, dtype=np.float32).reshape(height, 8)
+        case = GoldenCase({"x": whole}, {"h": height}, dict.fromkeys(names, whole))
+        given = {
+            name: (whole + (off if name in wrong else 0.0)).astype(np.float16) for name in names
+        }
+        depths = dict.fromkeys(names, 4)
+        results.append(judge_case(f"case{number}", case, given, depths, GivenTolerance()))
+    cases = tuple(result.case for result in results)
+    origin = Expectation(cases, "golden vectors net.golden.safetensors: onnx model")
+    return verdict(package, None, "reference", "MIL executor, cpu", origin, results)
+
+
+def branches(names: Sequence[str] = ("left", "right")) -> PackageBuilder:
+    """Two outputs with one operation before both, and one more before each."""
+    build = PackageBuilder()
+    build.input("x", "float16", (8, 8))
+    build.operation("tanh", "stem", "float16", (8, 8), {"x": ["x"]})
+    for name in names:
+        build.operation("relu", f"{name} relu", "float16", (8, 8), {"x": ["stem"]})
+        build.operation("abs", name, "float16", (8, 8), {"x": [f"{name} relu"]})
+        build.output(name, "float16")
+    return build
