@@ -13,6 +13,8 @@ from typing import Any
 
 from metal4conv import __version__
 from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError, last_line
+from metal4conv.frontends.mixed import MIXED
+from metal4conv.frontends.provenance import name_before_cast
 from metal4conv.frontends.source import (
     Lowered,
     LoweringRequest,
@@ -28,11 +30,17 @@ from metal4conv.mil.correspondence import KEY as CORRESPONDENCE_KEY
 from metal4conv.mil.correspondence import correspondence_text, make_correspondence
 from metal4conv.mil.interface import LAYOUT_KEY
 from metal4conv.mil.package import Package, read_package
-from metal4conv.mil.program import Dimension
+from metal4conv.mil.program import Dimension, TensorType
 from metal4conv.mil.schema import deterministic_bytes, new_model
 from metal4conv.mil.writer import set_metadata, write_package
 from metal4conv.outputs import depfile_text, staged, write_file
 from metal4conv.packaging import MetalStep, add_metal_package, metal_step
+from metal4conv.precision.document import SUFFIX as PRECISION_SUFFIX
+from metal4conv.precision.document import document_text, precision_document
+from metal4conv.precision.extremes import KINDS, extreme_cases
+from metal4conv.precision.options import asked_tolerance, precision_file, precision_request
+from metal4conv.precision.search import Search, Trial, open_search
+from metal4conv.precision.tolerance import Wanted
 from metal4conv.report import Finding, Report
 from metal4conv.verify.draw import (
     DEFAULT_LIMIT_BYTES,
@@ -45,9 +53,13 @@ from metal4conv.verify.draw import (
 from metal4conv.verify.given import cases_from_npz
 from metal4conv.verify.golden import SUFFIX as GOLDEN_SUFFIX
 from metal4conv.verify.golden import GoldenCase, installed_versions, write_golden
+from metal4conv.verify.verification import package_input
 
 LARGEST_ENUMERATION = 128
 """Core ML allows this many enumerated shapes."""
+WIDE_PACKAGE = ".float32.mlpackage"
+"""Where the float32 package of a search is until the end; no package's name starts with a dot."""
+
 Say = Callable[[str], None]
 
 
@@ -75,11 +87,14 @@ class Conversion:
     findings: tuple[Finding, ...] = ()
     unchanged: tuple[Path, ...] = field(default=())
     metal_package: Path | None = None
+    precision: Path | None = None
+    mixed: Mapping[str, Any] | None = None
+    """What `--precision auto` found. (Any: the document in the file `precision`.)"""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All outputs."""
-        found = (self.package, self.manifest, self.golden, self.metal_package)
+        found = (self.package, self.manifest, self.golden, self.precision, self.metal_package)
         return tuple(path for path in found if path is not None)
 
     def report(self) -> Report:
@@ -93,6 +108,8 @@ class Conversion:
             "unchanged": [str(path) for path in self.unchanged],
             "layout": self.layout.to_json(),
         }
+        if self.mixed is not None:
+            data["precision"] = {"file": str(self.precision), **self.mixed}
         return Report("convert", data, self.findings, tuple(str(path) for path in self.files))
 
 
@@ -106,6 +123,9 @@ def convert(
     output_names: Sequence[str] = (),
     precision: str = "float16",
     io_precision: str | None = None,
+    min_psnr: float | None = None,
+    atol: float | None = None,
+    rtol: float | None = None,
     target: str = "iOS18",
     weights: str | Path | None = None,
     signature: str | None = None,
@@ -118,6 +138,9 @@ def convert(
     """Converts a model; the files appear in the folder `output` when everything went well.
 
     `inputs` and `dims` are written as on the command line: `x:1x3xhxw:float16`, `h=64..2160`.
+    `precision` may be `auto`, which keeps as few operations in float32 as hold the tolerance
+    `min_psnr`, `atol`, `rtol` (50 dB without any), or `mixed:FILE`, which keeps those that the file
+    names.
     `mtlpackage` says whether to make a Metal package, too; without it one is made where Apple's
     tool is, and a failure is a finding. `say` is told what is being done.
     """
@@ -128,7 +151,10 @@ def convert(
         for spec in options.inputs
         if spec.dtype and spec.dtype in ("float16", "float32")
     }
-    request = LoweringRequest(target, precision, io_precision, input_dtypes=floats)
+    wanted = asked_tolerance(precision, min_psnr, atol, rtol)
+    request = replace(
+        precision_request(precision), target=target, io_precision=io_precision, input_dtypes=floats
+    )
     say(f"reading {source}")
     opened = open_source(str(source), options)
     package_name = name or opened.name
@@ -142,9 +168,13 @@ def convert(
         golden or GoldenOptions(),
         say,
         step,
+        wanted,
     )
     if depfile is not None:
-        write_file(Path(depfile), depfile_text(done.files, depfile_inputs(str(source), opened)))
+        read = depfile_inputs(str(source), opened)
+        if file := precision_file(precision):
+            read.append(file)
+        write_file(Path(depfile), depfile_text(done.files, read))
     return done
 
 
@@ -167,42 +197,159 @@ def build(
     golden: GoldenOptions,
     say: Say,
     step: MetalStep | None = None,
+    wanted: Wanted | None = None,
 ) -> Conversion:
-    """Lowers a source and writes its outputs into `folder`; a Metal package where it can."""
+    """Lowers a source and writes its outputs into `folder`; a Metal package where it can.
+
+    `wanted` is the tolerance that mixed precision is to hold; None for what the request says.
+    """
+    mixed = None
     names = wanted_outputs(source, output_names)
+    request = replace(request, output_names=names)
     with staged(folder) as stage:
         work = stage.path("work")
+        target = stage.path(f"{name}.mlpackage")
+        looked = None
+        if wanted is not None:
+            looked = look_for_precision(source, request, golden, wanted, work, say)
+            request = looked.request
         say("converting")
-        lowered = source.lower(replace(request, output_names=names), work)
-        say("laying out")
-        package, manifest = lay_out(
-            stage.path(f"{name}.mlpackage"),
-            lowered,
-            package_metadata(source, request, lowered),
-            source.inputs,
-            source.dimensions,
-        )
+        made = make_package(source, request, target, work)
+        while looked is not None and not looked.search.confirm(made.package):
+            say("converting with more operations in float32")
+            made = make_package(source, looked.request, target, work)
+        lowered, package, manifest = made.lowered, made.package, made.manifest
         manifest_file = stage.path(f"{name}{MANIFEST_SUFFIX}")
         manifest_file.write_text(manifest_text(manifest, indent=2), "utf-8")
-        say("running the source model")
-        drawn = make_cases(source, package, manifest, golden)
-        cases = run_source(source, drawn.cases, dict(zip(source.outputs, names, strict=True)))
-        check_shapes(cases, manifest)
+        if looked is None:
+            say("running the source model")
+            drawn, cases = golden_cases(source, made, golden, names)
+        else:
+            drawn, cases = looked.drawn, looked.cases
+            mixed = precision_document(looked.search, package, source_texts(source, lowered))
+            stage.path(f"{name}{PRECISION_SUFFIX}").write_text(document_text(mixed), "utf-8")
         seed = golden.seed if golden.inputs_npz is None else None
         origin = golden_origin(source, name, manifest.package.sha256 or "", seed)
         write_golden(stage.path(f"{name}{GOLDEN_SUFFIX}"), cases, origin)
         metal, found = add_metal_package(stage, package, manifest, step, say)
         remove_work(work)
+        remove_work(stage.path(WIDE_PACKAGE))
     return Conversion(
         folder / f"{name}.mlpackage",
         folder / f"{name}{MANIFEST_SUFFIX}",
         folder / f"{name}{GOLDEN_SUFFIX}",
         manifest,
         {"framework": source.framework, "kind": source.kind},
-        (*source.findings, *lowered.findings, *drawn.findings, *found),
+        (
+            *source.findings,
+            *lowered.findings,
+            *drawn.findings,
+            *(looked.findings if looked else ()),
+            *found,
+        ),
         tuple(stage.unchanged),
         None if metal is None else folder / metal,
+        folder / f"{name}{PRECISION_SUFFIX}" if looked else None,
+        mixed,
     )
+
+
+@dataclass(frozen=True)
+class Made:
+    """A package that was just written, with its manifest."""
+
+    lowered: Lowered
+    package: Package
+    manifest: LayoutManifest
+
+
+def make_package(source: ModelSource, request: LoweringRequest, folder: Path, work: Path) -> Made:
+    """Lowers a source and lays it out in `folder`, in place of what is there."""
+    remove_work(folder)
+    remove_work(work)
+    lowered = source.lower(request, work)
+    package, manifest = lay_out(
+        folder,
+        lowered,
+        package_metadata(source, request, lowered),
+        source.inputs,
+        source.dimensions,
+    )
+    return Made(lowered, package, manifest)
+
+
+def golden_cases(
+    source: ModelSource, made: Made, golden: GoldenOptions, names: Sequence[str]
+) -> tuple[DrawnCases, tuple[GoldenCase, ...]]:
+    """Golden inputs, and the source's outputs for them by their names in the package."""
+    drawn = make_cases(source, made.package, made.manifest, golden)
+    cases = run_source(source, drawn.cases, dict(zip(source.outputs, names, strict=True)))
+    check_shapes(cases, made.manifest)
+    return drawn, cases
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A search for operations to keep in float32, and the golden cases that it is made with."""
+
+    search: Search
+    base: LoweringRequest
+    drawn: DrawnCases
+    cases: tuple[GoldenCase, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def request(self) -> LoweringRequest:
+        """What the search asks of the frontend now."""
+        return replace(self.base, precision=MIXED, float32_operations=self.search.names)
+
+
+def look_for_precision(
+    source: ModelSource,
+    request: LoweringRequest,
+    golden: GoldenOptions,
+    wanted: Wanted,
+    work: Path,
+    say: Say,
+) -> Looked:
+    """Converts to float32, measures, and finds which operations must stay in float32."""
+    say("converting to float32")
+    wide = replace(request, precision="float32", io_precision=request.io_dtype)
+    made = make_package(source, wide, work.with_name(WIDE_PACKAGE), work)
+    say("running the source model")
+    drawn, cases = golden_cases(source, made, golden, request.output_names)
+    types = {item.name: item.type for item in made.package.interface().inputs}
+    dtypes = {name: type.dtype for name, type in types.items()}
+    extremes = extreme_cases(source.inputs, cases, dtypes, golden.seed)
+    outputs = dict(zip(source.outputs, request.output_names, strict=True))
+    say("looking for operations that need float32")
+    search, findings = open_search(
+        made.package,
+        [trial_of(f"golden case {n}", case, types) for n, case in enumerate(cases)],
+        [
+            trial_of(f"inputs at the ends of their ranges ({kind})", case, types)
+            for kind, case in zip(KINDS, run_source(source, extremes, outputs), strict=False)
+        ],
+        wanted,
+    )
+    search.choose()
+    return Looked(search, request, drawn, cases, findings)
+
+
+def trial_of(label: str, case: GoldenCase, types: Mapping[str, TensorType]) -> Trial:
+    """A case as the package takes it."""
+    inputs = {name: package_input(array, types[name]) for name, array in case.inputs.items()}
+    return Trial(label, inputs, case.outputs)
+
+
+def source_texts(source: ModelSource, lowered: Lowered) -> dict[str, str]:
+    """What values of the package are in the source, by their names before the casts to float16."""
+    known = {row.name: str(row) for row in source.values()}
+    return {
+        name_before_cast(value): known[name]
+        for value, name in lowered.values.items()
+        if name in known
+    }
 
 
 def remove_work(folder: Path) -> None:

@@ -19,6 +19,7 @@ LAYERS = [
     {"layout"},
     {"frontends", "device", "shader", "frame", "view"},
     {"verify"},
+    {"precision"},
     {"packaging"},
     {"conversion", "reshaping", "inspection", "machine"},
     {"given"},

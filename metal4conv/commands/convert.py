@@ -15,11 +15,17 @@ from metal4conv.commands import output_options, source_options
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float16", "float32"]),
+    metavar="float16|float32|auto|mixed:FILE",
     default="float16",
     show_default=True,
-    help="Precision inside the package.",
+    help="Precision inside the package; auto keeps in float32 what a tolerance needs, and writes "
+    "it to a file that mixed:FILE takes.",
 )
+@click.option(
+    "--min-psnr", type=float, metavar="DB", help="Smallest PSNR for auto; 50 without any of these."
+)
+@click.option("--atol", type=float, help="Largest absolute error for auto.")
+@click.option("--rtol", type=float, help="Largest relative error for auto.")
 @click.option(
     "--io-precision",
     type=click.Choice(["float16", "float32"]),
@@ -53,6 +59,9 @@ def command(
     name: str | None,
     outputs: tuple[str, ...],
     precision: str,
+    min_psnr: float | None,
+    atol: float | None,
+    rtol: float | None,
     io_precision: str | None,
     target: str,
     weights: str | None,
@@ -75,6 +84,8 @@ def command(
     Example:
       metal4conv convert upscaler.py:upscaler --weights upscaler.safetensors \\
         -i color:1x3xhxw --dim h=64..1080 --dim w=64..1920 -o build
+      metal4conv convert net.pt2 --precision auto --min-psnr 60
+      metal4conv convert net.pt2 --precision mixed:net.precision.json
     """
     from metal4conv import console
     from metal4conv.commands.rendering import show_conversion
@@ -90,6 +101,9 @@ def command(
             output_names=outputs,
             precision=precision,
             io_precision=io_precision,
+            min_psnr=min_psnr,
+            atol=atol,
+            rtol=rtol,
             target=target,
             weights=weights,
             signature=signature,

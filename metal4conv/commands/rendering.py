@@ -21,6 +21,35 @@ def show_conversion(report: Report, console: Console) -> None:
         console.print(f"{path}{note}", markup=False, soft_wrap=True)
     console.print()
     console.print(features_table(report.data["layout"]))
+    if "precision" in report.data:
+        show_precision(report.data["precision"], console)
+
+
+def show_precision(mixed: Json, console: Console) -> None:
+    """The operations in float32, why, and what they cost."""
+    rows = [
+        (row["name"], row["type"], row["source"] or "", row["reason"])
+        for row in mixed["operations"]
+    ]
+    console.print()
+    if rows:
+        console.print(table(("in float32", "type", "source", "reason"), rows))
+        console.print()
+    for line in precision_lines(mixed["figures"]):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def precision_lines(figures: Json) -> list[str]:
+    """What was reached, and what it costs."""
+    reached = "equal outputs" if figures["psnr"] is None else f"PSNR {figures['psnr']:.1f} dB"
+    all_of_them = figures["float16"] + figures["float32"]
+    share = figures["float16"] / max(all_of_them, 1)
+    return [
+        f"{reached} with {figures['float32']} of {all_of_them} operations in float32 "
+        f"({share:.1%} in float16), {figures['casts']} casts, {figures['runs']} runs",
+        f"more than in float16: {human_bytes(figures['more_weight_bytes'])} of weights, "
+        f"{human_bytes(figures['more_activation_bytes'])} of activations",
+    ]
 
 
 def features_table(layout: Json) -> Any:

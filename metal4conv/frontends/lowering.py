@@ -16,6 +16,7 @@ from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.attention import FUSED_SINCE, fuse_attention
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
+from metal4conv.frontends.mixed import kept_in_float32
 from metal4conv.frontends.names import RESERVED
 from metal4conv.frontends.provenance import (
     Held,
@@ -89,7 +90,7 @@ def finish_program(
     before = [var.name for var in program.functions["main"].outputs]
     findings = set_borders(program.functions["main"], inputs, outputs, request)
     after = [var.name for var in program.functions["main"].outputs]
-    with fast_range_checks():
+    with fast_range_checks(), kept_in_float32(request.float32_operations):
         run_passes(program, main)
     run_passes(program, backend)
     check_ranks(program.functions["main"])

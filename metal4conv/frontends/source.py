@@ -74,11 +74,14 @@ class LoweringRequest:
     """Names for the outputs in their order; the source's own when empty."""
     input_dtypes: Mapping[str, str] = field(default_factory=dict)
     """The dtype of float inputs for which the user named one: `-i x:1x3xhxw:float32`."""
+    float32_operations: tuple[str, ...] = ()
+    """Operations that stay in float32 in a package of mixed precision."""
 
     @property
     def io_dtype(self) -> str:
         """The dtype of float inputs and outputs."""
-        return self.io_precision or self.precision
+        inside = "float32" if self.precision == "float32" else "float16"
+        return self.io_precision or inside
 
 
 @dataclass(frozen=True)
