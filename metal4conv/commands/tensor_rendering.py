@@ -224,8 +224,8 @@ def is_ascii(console: Console) -> bool:
 
 
 def has_color(console: Console) -> bool:
-    """Whether the terminal shows colours."""
-    return console.color_system is not None and not console.no_color
+    """Whether the terminal shows enough colours for a picture, which sixteen are not."""
+    return console.color_system in ("256", "truecolor") and not console.no_color
 
 
 def show_difference(data: Json, console: Console) -> None:

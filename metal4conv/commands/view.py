@@ -38,7 +38,7 @@ from metal4conv.commands import output_options
     metavar="BYTES",
     help="From one row of its innermost dimension to the next.",
 )
-@click.option("--strides", metavar="BYTES,…", help="All its strides, one for each dimension.")
+@click.option("--strides", metavar="BYTES,...", help="All its strides, one for each dimension.")
 @click.option(
     "--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Where it begins."
 )

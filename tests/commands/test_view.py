@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from metal4conv.view.pictures import GAP_COLOR, HEAT, INF_COLOR, NAN_COLOR
 from metal4conv.view.viewing import view_file
 from tests.conftest import Done
 from tests.layout.manifests import manifest_with
+
+Colors = Literal["standard", "256", "truecolor"]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -222,11 +225,11 @@ def test_partners_in_other_files(arguments: list[str], metal4conv: Callable[...,
     assert json.loads(done.stdout)["difference"]["equal"]
 
 
-def colored(width: int, file: str, **options: object) -> str:
+def colored(width: int, file: str, colors: Colors = "truecolor", **options: object) -> str:
     """What a terminal with colours gets."""
     stream = io.StringIO()
     console = Console(
-        file=stream, width=width, force_terminal=True, color_system="truecolor", highlight=False
+        file=stream, width=width, force_terminal=True, color_system=colors, highlight=False
     )
     show_view(view_file(file, ViewOptions(**options)), console)  # type: ignore[arg-type]
     return stream.getvalue()
@@ -240,6 +243,12 @@ def test_colors_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.count("▀") == 25 * 30
     assert "NaN is" not in shown
     assert "NaN is magenta" in colored(100, "noisy.npy", against="color.npy")
+
+
+def test_sixteen_colors_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "▀" in colored(100, "color.npy", "256")
+    assert "▀" not in colored(100, "color.npy", "standard")
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
