@@ -209,10 +209,10 @@ def show_search(data: Json, console: Console) -> None:
         ]
         console.print(table(TITLES, rows, right="min max mean NaN inf"))
         console.print()
-    what = "is bad" if data["found"] else "is good"
     console.print(
-        f"{data['package']} {what}: {data['checks']} checks of {data['operations']} operations, "
-        f"by {data['check']}",
+        f"{data['package']} is {data['verdict']}: {data['checks']} "
+        f"{'check' if data['checks'] == 1 else 'checks'} of "
+        f"{data['operations']} operations, by {data['judge']}",
         markup=False,
         soft_wrap=True,
     )

@@ -39,7 +39,7 @@ def values_of_package(right: Package, function: str | None, values: RunValues) -
             where="--against",
             hint="name a package with the same inputs and names",
         )
-    found = Recorded(values, RunValues(executor, taken), f"package {content_sha256(right)}")
+    found = Recorded(values, RunValues(executor, taken), str(right.path), content_sha256(right))
     outputs = values.executor.function.block.outputs
     if not any(found.knows(name) for name in outputs):
         raise UsageError(
@@ -76,9 +76,8 @@ def values_of_source(
             f"no value of {package.path} is known to correspond to one of {source.name}",
             hint="convert the model again with this version of metal4conv, or leave --against out",
         )
-    return Recorded(
-        values, right, f"{source.framework} {source.kind} {source_sha256(source.files)}"
-    )
+    text = f"{source.framework} {source.kind} {source.name}"
+    return Recorded(values, right, text, source_sha256(source.files))
 
 
 def source_inputs(source: ModelSource, values: RunValues) -> dict[str, np.ndarray]:

@@ -21,8 +21,11 @@ MakeReference = Callable[[RunValues], "Reference"]
 class Reference(Protocol):
     """Says what a part of a package is fed with, and what it should give."""
 
+    text: str
+    """What it is, in words."""
+
     identity: str
-    """What it is, in words: a search goes on with the same one only."""
+    """The same with the hash of what it rests on: a search goes on with the same one only."""
 
     is_recorded: bool
     """Whether expected values are known by name alone, so that no operation can be left out."""
@@ -43,7 +46,7 @@ class Reference(Protocol):
 class Widened:
     """The package itself, with float16 arithmetic done in float32."""
 
-    identity = "the package itself in float32"
+    text = identity = "the package itself in float32"
     is_recorded = False
 
     def __init__(self, values: RunValues) -> None:
@@ -73,11 +76,16 @@ class Recorded:
     is_recorded = True
 
     def __init__(
-        self, values: RunValues, right: RunValues | Mapping[str, np.ndarray], identity: str
+        self,
+        values: RunValues,
+        right: RunValues | Mapping[str, np.ndarray],
+        text: str,
+        sha256: str = "",
     ) -> None:
         self.values = values
         self.right = right
-        self.identity = identity
+        self.text = text
+        self.identity = f"{text} {sha256}".strip()
         self.types = dataflow(values.executor.function).types
         self.feedable: dict[str, bool] = {}
 

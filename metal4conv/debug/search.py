@@ -77,7 +77,18 @@ def search(
     flow = dataflow(opened.function(function))
     run = Search(opened, flow, values, expected, check, journal, folder, say, given)
     culprits = run.culprits()
-    report = search_report(opened, flow, values, culprits, journal, run.repeat(culprits))
+    by_command = isinstance(check, CommandCheck)
+    judge = check.identity if by_command else f"{check.identity}: {expected.text}"
+    report = search_report(
+        opened,
+        flow,
+        values,
+        culprits,
+        journal,
+        run.repeat(culprits),
+        judge,
+        by_command=by_command,
+    )
     journal.write(report.data["found"][0] if report.data["found"] else {"verdict": "good"})
     return report
 

@@ -42,13 +42,17 @@ def search_report(
     culprits: Sequence[Culprit],
     journal: Journal,
     repeat: Sequence[str] | None,
+    judge: str,
+    *,
+    by_command: bool,
 ) -> Report:
-    """The report about a search that ended."""
+    """The report about a search that ended; `judge` says who gave the answers."""
     data: Json = {
         "package": str(package.path),
         "function": flow.function.name,
         "verdict": "bad" if culprits else "good",
         "check": journal.about["check"],
+        "judge": judge,
         "operations": len(flow.working),
         "checks": len(journal.steps),
         "checks_now": journal.asked,
@@ -58,7 +62,7 @@ def search_report(
     }
     if repeat is not None:
         data["repeat"] = shlex.join(repeat)
-    findings = search_findings(flow, culprits, journal)
+    findings = search_findings(flow, culprits, journal, by_command=by_command)
     files = [str(journal.path)]
     return Report("debug search", data, tuple(findings), tuple(files))
 
@@ -100,7 +104,7 @@ def input_rows(flow: Dataflow, values: RunValues, place: int) -> list[Json]:
         if operation.type == "const"
         for value in operation.outputs
     }
-    for parameter, arguments in flow.operations[place].inputs.items():
+    for parameter, arguments in sorted(flow.operations[place].inputs.items()):
         for name in arguments:
             if not isinstance(name, str):
                 continue
@@ -118,7 +122,9 @@ def is_number(type: TensorType) -> bool:
     return type.dtype in ("float16", "float32", "float64", "int32", "int8", "uint8", "bool")
 
 
-def search_findings(flow: Dataflow, culprits: Sequence[Culprit], journal: Journal) -> list[Finding]:
+def search_findings(
+    flow: Dataflow, culprits: Sequence[Culprit], journal: Journal, *, by_command: bool
+) -> list[Finding]:
     """What was found, in words."""
     if not culprits:
         return [Finding("info", "all-good", "the whole package is good: there is nothing to find")]
@@ -134,7 +140,7 @@ def search_findings(flow: Dataflow, culprits: Sequence[Culprit], journal: Journa
                 hint="the first operation above is the earliest that was found",
             )
         )
-    if not any(step["answer"] == "good" for step in journal.steps):
+    if by_command and not any(step["answer"] == "good" for step in journal.steps):
         findings.append(
             Finding(
                 "warning",
