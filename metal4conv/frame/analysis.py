@@ -84,13 +84,13 @@ def analyse(path: str | Path, sizes: Mapping[str, int] | None = None) -> Analysi
 
 def rows_of(conflicts: Conflicts, listed: Synchronization) -> tuple[Row, ...]:
     """What the file lists, then what is missing."""
-    spare = needless(conflicts, listed)
     lacking, waits = missing(conflicts, listed)
     base = listed
-    for order in spare:
-        base = without(base, order)
     for order in lacking:
         base = with_order(base, order)
+    spare = needless(conflicts, base)  # none of what is missing, but what it makes needless
+    for order in spare:
+        base = without(base, order)
     left = set(conflicts.unordered(base))
     rows = []
     for number, order in numbered(listed):
@@ -214,7 +214,7 @@ def clash_text(clash: Clash) -> str:
     shared = "" if clash.first == clash.second else f' over "{clash.first}"'
     match clash.kind:
         case "RAW":
-            other = f' as "{clash.first}"' if shared else ""
+            other = f' as "{clash.first}"' if shared else ""  # of a buffer and a tensor in it
             return f'reads "{clash.second}" that was written{other} (RAW)'
         case "WAW":
             return f'writes "{clash.second}"{shared} that was written (WAW)'

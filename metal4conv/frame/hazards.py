@@ -220,8 +220,8 @@ def clash_of(first: Touch, second: Touch) -> Clash | None:
     """Why two accesses to the same bytes conflict; None where both only read."""
     a, b = first.access, second.access
     aliased = first.span.root != second.span.root
-    if a.writes and b.reads:
-        return Clash("RAW", a.resource, b.resource, aliased)
+    if a.writes and b.reads and not aliased:  # else the content is lost: see `contents`
+        return Clash("RAW", a.resource, b.resource)
     if a.writes and b.writes:
         return Clash("WAW", a.resource, b.resource, aliased)
     return Clash("WAR", a.resource, b.resource, aliased) if a.reads and b.writes else None

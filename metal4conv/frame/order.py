@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from metal4conv.frame.document import Barrier, Frame, Synchronization
-from metal4conv.frame.stages import GEOMETRY
+from metal4conv.frame.stages import GEOMETRY, UNWAITABLE
 
 
 class Past(NamedTuple):
@@ -245,7 +245,8 @@ def hold(held: Pasts, stages: frozenset[str], past: Past) -> None:
 def gather(done: Pasts, barrier: Barrier) -> Past:
     """What a barrier waits for."""
     past = NOTHING
-    for stage in barrier.after:
+    unable = UNWAITABLE if barrier.form == "encoder" else ()
+    for stage in barrier.after.difference(unable):
         past = past.join(done[stage])
     return past.through(barrier.level)
 

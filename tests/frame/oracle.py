@@ -95,8 +95,8 @@ def conflict(sketch: Sketch, first: Node, second: Node) -> set[str]:
                 continue
             aliased = a[2] != b[2]
             reads, writes = b[5] in "rl", b[5] in "wal"
-            if a[5] in "wal" and aliased and (reads or writes):
-                needs.add("alias")
+            if a[5] in "wal" and aliased:
+                needs |= {"alias"} if writes else set()
             elif a[5] in "wal" and reads:
                 common = set(range(max(a[3], b[3]), min(a[4], b[4])))
                 seen = common - replaced_bytes(sketch, first, second, b)
@@ -214,7 +214,8 @@ def orders(sketch: Sketch, order: Order, a: Node, b: Node) -> bool:
     if second.queue != sketch.encoders[own].queue:
         return False
     if order.form == "encoder":
-        return a[:2] == b[:2] and a.encoder == own and a.step < order.step <= b.step
+        able = a.stage != "fragment"  # no barrier within a pass waits for fragments
+        return able and a[:2] == b[:2] and a.encoder == own and a.step < order.step <= b.step
     for frame in range(sketch.in_flight):
         here = (frame, own)
         if (
