@@ -111,6 +111,11 @@ def index_text(index: Sequence[int], data: Json) -> str:
     return f"[{', '.join(map(str, reversed(index) if data['innermost_first'] else index))}]"
 
 
+def order_text(data: Json) -> str:
+    """Which order a place is given in, where it is not numpy's."""
+    return ", innermost first" if data["innermost_first"] else ""
+
+
 def difference_cells(row: Json, data: Json) -> tuple[object, ...]:
     """The line of a tensor that both files have."""
     types = row["dtype"], row["against"]["dtype"]
@@ -156,7 +161,7 @@ def facts(side: Json, data: Json) -> list[tuple[str, str]]:
         ("dimensions, innermost first", bracketed(shape[::-1]) if len(shape) > 1 else ""),
         ("strides in the buffer", bracketed(metal["strides"]) if metal else ""),
         ("bytes of a row", row_text(side, metal) if metal else ""),
-        ("slice", f"[{side['slice']}]" if "slice" in side else ""),
+        (f"slice{order_text(data)}", f"[{side['slice']}]" if "slice" in side else ""),
     ]
     found = side.get("statistics")
     return [*rows, *(statistics_facts(found) if found else [])]
@@ -242,7 +247,7 @@ def show_difference(data: Json, console: Console) -> None:
         ("NaN or infinite in one", f"{found['not_finite']:,}" if found["not_finite"] else ""),
         ("max abs, max rel", f"{absolute}, {relative}"),
         ("root mean square, PSNR", f"{figure(found['rms_error'])}, {ratio}"),
-        ("worst at", index_text(found["worst"], data)),
+        (f"worst at{order_text(data)}", index_text(found["worst"], data)),
         ("", f"{found['worst_actual']}, expected {found['worst_expected']}"),
     ]
     titles, *kept = (row for row in rows if row[1] or not row[0])

@@ -18,7 +18,7 @@ from metal4conv.view.parts import Json, Part, ViewOptions, entry_row, file_row, 
 from metal4conv.view.statistics import statistics
 
 FEW_NUMBERS = 64
-"""So many elements are shown as numbers when they make no picture."""
+"""So many elements are shown as numbers, too, when they make no picture by themselves."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ def detail(contents: Contents, entry: Entry, options: ViewOptions) -> Viewed:
 def shown_numbers(
     parts: Sequence[Part], panels: Sequence[Panel], options: ViewOptions
 ) -> tuple[tuple[str, np.ndarray], ...]:
-    """Elements to print: when asked, or when they are few and make no picture."""
-    few = parts[0].stored.size <= FEW_NUMBERS and not panels
+    """Elements to print: when asked, or when they are few and a part, or make no picture."""
+    is_part = parts[0].index is not None or not panels
+    few = parts[0].stored.size <= FEW_NUMBERS and is_part
     if not options.numbers and not few:
         return ()
     return tuple((part.full_title, part.values) for part in parts)

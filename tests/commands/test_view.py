@@ -78,6 +78,7 @@ COMMANDS = {
     "view_special": ["mixed.npz", "--tensor", "special"],
     "view_numbers": ["mixed.npz", "--tensor", "ids", "--numbers"],
     "view_slice": ["mixed.npz", "--tensor", "color", "--slice", "0,1,::10,3"],
+    "view_part": ["mixed.npz", "--tensor", "color", "--innermost-first", "--slice", "4:8,0:3,1"],
     "view_labels": ["mixed.npz", "--tensor", "labels"],
     "view_buffer": SIZED,
     "view_sheared": ["color.bin", "--shape", "1x3x50x30", "--dtype", "float16"],
