@@ -20,6 +20,7 @@ from metal4conv.frontends.mixed import kept_in_float32
 from metal4conv.frontends.names import RESERVED
 from metal4conv.frontends.provenance import (
     Held,
+    followed,
     recorded_values,
     settle_names,
     surviving_values,
@@ -70,14 +71,28 @@ def finish_program(
     outputs: Sequence[str] | None,
     request: LoweringRequest,
     work_folder: Path,
-    held: Sequence[Held] = (),
+    held: list[Held],
 ) -> Lowered:
     """Sets the border of the program, runs the passes and the backend.
 
-    `held` says which of its variables hold which values of the source.
+    `held` says which of its variables hold which values of the source, and is emptied.
     """
     check_words([item.name for item in inputs], outputs or ())
     origins = settle_names(program, held)
+    with followed(origins):
+        findings, renamed = transform(program, convert_from, inputs, outputs, request)
+    values = surviving_values(program.functions["main"], origins, renamed)
+    return replace(write_specification(program, request, work_folder, findings), values=values)
+
+
+def transform(
+    program: Any,  # a coremltools Program, as above
+    convert_from: str,
+    inputs: Sequence[SourceInput],
+    outputs: Sequence[str] | None,
+    request: LoweringRequest,
+) -> tuple[list[Finding], dict[str, str]]:
+    """Runs all passes; what to know of the border, and the names that outputs had before it."""
     # operations that we add have no place in the source; coremltools would refuse them
     for function in program.functions.values():
         function._essential_scope_sources.clear()
@@ -95,10 +110,7 @@ def finish_program(
     run_passes(program, backend)
     check_ranks(program.functions["main"])
     program._check_early_error_out_for_invalid_program()
-    values = surviving_values(
-        program.functions["main"], origins, dict(zip(after, before, strict=True))
-    )
-    return replace(write_specification(program, request, work_folder, findings), values=values)
+    return findings, dict(zip(after, before, strict=True))
 
 
 def check_words(inputs: Sequence[str], outputs: Sequence[str]) -> None:

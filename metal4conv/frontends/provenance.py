@@ -1,16 +1,19 @@
 """Which variables of a coremltools program hold which values of the source model.
 
-A frontend notes it while it makes the program. The passes that follow keep the names of values
-that stay, so what survives them is found by name. Names that a frontend gives to operations of
-its own can be those of other values of the source, so they are made unique first.
+A frontend notes it while it makes the program. While the passes run, a variable that takes the
+place of a known one is known too; operations that a pass makes anew under the same name are found
+by it. Names that a frontend gives to operations of its own can be those of other values of the
+source, so they are made unique first.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from metal4conv.frontends.names import clean_name, unique_name
 
@@ -23,19 +26,28 @@ Held = tuple[Var, str]
 CAST = re.compile(r"_cast_(?:fp16|fp32)(_\d+)?$")
 """What the pass that casts to float16 puts behind the name of an operation."""
 
+MOVING = ("transpose", "expand_dims", "squeeze", "identity", "cast", "reshape")
+"""Operations whose output may hold the same elements as their input, in the same order of the
+dimensions longer than 1 or in another."""
+
 
 @contextmanager
 def recorded_values() -> Iterator[list[Held]]:
-    """Within it, coremltools' frontend for PyTorch notes which variable is which value."""
+    """Within it, coremltools' frontend for PyTorch notes which variable is which value.
+
+    What loops and branches compute within is left out.
+    """
     from coremltools.converters.mil.frontend.torch.converter import TranscriptionContext
 
     held: list[Held] = []
     original = TranscriptionContext.add
 
     def add(self: Any, ssa_var: Any, torch_name: str | None = None, override: bool = False) -> None:
+        name = torch_name or ssa_var.name
+        is_new = override or name not in self._current_graph[-1]
         original(self, ssa_var, torch_name, override)
-        if hasattr(ssa_var, "sym_type"):
-            held.append((ssa_var, torch_name or ssa_var.name))
+        if is_new and len(self._current_graph) == 1:
+            note(held, ssa_var, name)
 
     TranscriptionContext.add = add
     try:
@@ -44,31 +56,159 @@ def recorded_values() -> Iterator[list[Held]]:
         TranscriptionContext.add = original
 
 
-def settle_names(program: Any, held: Sequence[Held]) -> dict[str, str]:
-    """The source's value by the name of the variable that holds it; those names are unique now.
+@contextmanager
+def recorded_nodes() -> Iterator[list[Held]]:
+    """Within it, coremltools' frontend for TensorFlow notes which variable is which tensor.
+
+    A node's first output has its name, the others `name:1` and so on.
+    """
+    from coremltools.converters.mil.frontend.tensorflow.converter import TranscriptionContext
+
+    held: list[Held] = []
+    original = TranscriptionContext.add
+
+    def add(self: Any, tf_name: str, ssa_vars: Any, is_new_var: bool = True) -> None:
+        original(self, tf_name, ssa_vars, is_new_var)
+        if self.func_input_stack:
+            return
+        several = ssa_vars if isinstance(ssa_vars, (list, tuple)) else [ssa_vars]
+        for index, var in enumerate(several):
+            note(held, var, f"{tf_name}:{index}" if index else tf_name)
+
+    TranscriptionContext.add = add
+    try:
+        yield held
+    finally:
+        TranscriptionContext.add = original
+
+
+def note(held: list[Held], var: Var, name: str) -> None:
+    """Adds what a variable holds, unless it is a constant, an input or no tensor."""
+    operation = getattr(var, "op", None)
+    if operation is not None and operation.op_type != "const" and is_tensor(var):
+        held.append((var, name))
+
+
+def is_tensor(var: Var) -> bool:
+    """Whether a variable holds numbers; lists of tensors have no shape."""
+    from coremltools.converters.mil.mil import types
+
+    return bool(types.is_tensor(var.sym_type) or types.is_scalar(var.sym_type))
+
+
+class Origins:
+    """The source's value of each variable of a program, while passes change it.
+
+    It keeps no operation alive: those hold the weights that they were made with.
+    """
+
+    def __init__(self) -> None:
+        self.by_operation: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
+        self.by_name: dict[str, tuple[str, tuple[Any, ...]]] = {}
+
+    def of(self, var: Var) -> str | None:
+        """The source's value that a variable holds."""
+        if var.op is None:
+            return None
+        return self.by_operation.get(var.op, {}).get(var.op_output_idx)
+
+    def set(self, var: Var, origin: str) -> None:
+        """Notes what a variable holds, also under its name."""
+        self.by_operation.setdefault(var.op, {})[var.op_output_idx] = origin
+        self.by_name.setdefault(var.name, (origin, tuple(var.shape)))
+
+    def of_cast(self, var: Var) -> str | None:
+        """The source's value that a variable holds in another dtype."""
+        if var.op is None or var.op.op_type != "cast" or not keeps_values(var.op.x, var):
+            return None
+        return self.of(var.op.x) or self.of_cast(var.op.x)
+
+    def of_name(self, name: str, shape: Sequence[Any]) -> str | None:
+        """The source's value of the variable that had this name, if it had as many elements."""
+        for known in (name, name_before_cast(name)):
+            origin, sizes = self.by_name.get(known, (None, ()))
+            if origin is not None and may_be_equal(sizes, shape):
+                return origin
+        return None
+
+    def take_over(self, old: Var, new: Var) -> None:
+        """A variable that replaces a known one of the same shape holds the same value."""
+        origin = self.of(old) or self.of_cast(old)
+        if origin is None or new.op is None or self.of(new) is not None:
+            return
+        if tuple(old.shape) == tuple(new.shape):
+            self.set(new, origin)
+
+
+def may_be_equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether tensors of these shapes may hold the same elements in another order of dimensions.
+
+    >>> may_be_equal((1, 3, 8, 8), (8, 8, 3)), may_be_equal((3, 8), (24,))
+    (True, False)
+    """
+    if not all(isinstance(size, Integral) for size in (*one, *other)):
+        return True  # sizes that the program computes get new symbols now and then
+    return sorted(size for size in one if size != 1) == sorted(size for size in other if size != 1)
+
+
+def settle_names(program: Any, held: list[Held]) -> Origins:
+    """The source's values of a fresh program's variables, whose names are unique from now on.
 
     Of several values that one variable holds, the first one counts: the others only pass it on.
-    Where the value is a variable with its dimensions in another order, both hold it.
+    What only moves elements of a known variable, or gives a known one, holds the same value.
+    `held` is emptied, since its variables would keep the weights alive. (Any: a coremltools
+    Program.)
 
-        conv_0 = conv(x);  y = transpose(conv_0)      →      {"y": "y", "conv_0": "y"}
-
-    (Any: a coremltools Program.)
+        conv_0 = conv(x);  y = transpose(conv_0)      →      y and conv_0 hold "y"
     """
     main = program.functions["main"]
     inputs = set(main.inputs.values())
     first: dict[Var, str] = {}
     for var, name in held:
-        if var.op is not None and var not in inputs:
+        if var not in inputs:
             first.setdefault(var, name)
-    for operation in main.operations:
-        inner = operation.inputs.get("x") if operation.op_type == "transpose" else None
-        if inner is not None and inner.op is not None and operation.outputs[0] in first:
-            first.setdefault(inner, first[operation.outputs[0]])
+    held.clear()
+    for operation in reversed(list(main.operations)):
+        inner, outer = moved(operation)
+        if inner is not None and outer in first and inner.op is not None:
+            first.setdefault(inner, first[outer])
     taken = {name.lower() for name in main.inputs}
     for var in first:
         rename(var, unique_name(clean_name(var.name), taken))
     rename_others(main, first, taken)
-    return {var.name: name for var, name in first.items() if var.op.op_type != "const"}
+    origins = Origins()
+    for var, name in first.items():
+        origins.set(var, name)
+    return origins
+
+
+def moved(operation: Any) -> tuple[Var | None, Var | None]:
+    """Input and output of an operation that only moves elements; None and None for others.
+
+    (Any: a coremltools Operation.)
+    """
+    if operation.op_type not in MOVING:
+        return None, None
+    inner, outer = operation.inputs.get("x"), operation.outputs[0]
+    if inner is None or not keeps_values(inner, outer):
+        return None, None
+    if operation.op_type == "reshape" and long_sizes(inner) != long_sizes(outer):
+        return None, None
+    return inner, outer
+
+
+def keeps_values(inner: Var, outer: Var) -> bool:
+    """Whether a cast from one variable to the other only rounds."""
+    from coremltools.converters.mil.mil import types
+
+    if inner.dtype == outer.dtype or types.is_bool(inner.dtype):
+        return True
+    return bool(types.is_float(outer.dtype))
+
+
+def long_sizes(var: Var) -> list[Any]:
+    """The sizes of a variable's dimensions that are not 1."""
+    return [size for size in var.shape if size != 1]
 
 
 def rename_others(block: Any, kept: Mapping[Var, str], taken: set[str]) -> None:
@@ -93,23 +233,55 @@ def rename(var: Var, name: str) -> None:
         var.op.name = name
 
 
-def surviving_values(
-    function: Any, origins: Mapping[str, str], renamed: Mapping[str, str]
-) -> dict[str, str]:
+@contextmanager
+def followed(origins: Origins) -> Iterator[None]:
+    """Within it, what replaces a known variable becomes known, and no new name is a known one."""
+    from coremltools.converters.mil.mil import Block, Builder
+
+    replace: Callable[..., None] = Block.replace_uses_of_var_after_op
+    free_name = Builder.__dict__["_get_free_name"]
+
+    def replace_uses(
+        self: Any, anchor_op: Any, old_var: Var, new_var: Var, *more: Any, **options: Any
+    ) -> None:
+        replace(self, anchor_op, old_var, new_var, *more, **options)
+        origins.take_over(old_var, new_var)
+
+    def unused_name(cls: Any, name: str) -> str:
+        while (found := free_name.__func__(cls, name)) in origins.by_name:
+            pass
+        return str(found)
+
+    Block.replace_uses_of_var_after_op = replace_uses
+    Builder._get_free_name = classmethod(unused_name)
+    try:
+        yield
+    finally:
+        Block.replace_uses_of_var_after_op = replace
+        Builder._get_free_name = free_name
+
+
+def surviving_values(function: Any, origins: Origins, renamed: Mapping[str, str]) -> dict[str, str]:
     """The source's value by the name of the finished program's variable.
 
     `renamed` has the names that outputs had before. (Any: a coremltools Function.)
     """
-    found = {}
-    for operation in function.operations:
-        if operation.op_type == "const":
-            continue
-        for var in operation.outputs:
-            before = renamed.get(var.name, var.name)
-            origin = origins.get(before) or origins.get(name_before_cast(before))
-            if origin is not None:
-                found[var.name] = origin
-    return found
+    operations = [item for item in function.operations if item.op_type != "const"]
+    variables = {var for item in operations for var in item.outputs if is_tensor(var)}
+    found: dict[Var, str] = {}
+    for var in variables:
+        name = renamed.get(var.name, var.name)
+        origin = origins.of(var) or origins.of_name(name, var.shape)
+        if origin is not None:
+            found[var] = origin
+    moves = [moved(operation) for operation in operations]
+    for inner, outer in reversed(moves):
+        if outer in found and inner in variables:
+            found.setdefault(inner, found[outer])
+    for inner, outer in moves:
+        if inner in found:
+            found.setdefault(outer, found[inner])
+    return {var.name: found[var] for item in operations for var in item.outputs if var in found}
 
 
 def name_before_cast(name: str) -> str:

@@ -30,6 +30,7 @@ from metal4conv.frontends.tensorflow_graph import (
 )
 from metal4conv.frontends.tensorflow_model import TensorFlowModel
 from metal4conv.frontends.tensorflow_runtime import first_line, load_tensorflow
+from metal4conv.frontends.tensorflow_tracing import graph_values, trace_graph
 from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension
@@ -77,12 +78,8 @@ class TensorFlowSource:
         """The model's outputs by name, computed by TensorFlow on the CPU."""
         tensorflow = load_tensorflow()
         with quiet():
-            tensors = [
-                tensorflow.constant(np.asarray(inputs[item.name], item.type.dtype))
-                for item in self.inputs
-            ]
             try:
-                results = self.function(*tensors)
+                results = self.function(*self.tensors(inputs))
             except (tensorflow.errors.OpError, ValueError) as error:
                 raise UsageError(
                     f"the model cannot run on these inputs: {first_line(error)}"
@@ -102,7 +99,7 @@ class TensorFlowSource:
             )
         with quiet(), without_bars(), conversion_errors(self.dimensions):
             types = tensor_types(toolkit, self.inputs, self.dimensions)
-            program = program_from_graph(self.graph, types, target_version(request))
+            program, held = program_from_graph(self.graph, types, target_version(request))
             return finish_program(
                 program,
                 "tensorflow2",
@@ -110,15 +107,28 @@ class TensorFlowSource:
                 request.output_names or self.outputs,
                 request,
                 work_folder,
+                held,
             )
 
     def values(self) -> tuple[SourceValue, ...]:
-        return ()
+        """The values of the frozen graph."""
+        return graph_values(self.graph.definition)
 
     def trace(
         self, inputs: Mapping[str, np.ndarray], names: Collection[str]
     ) -> dict[str, np.ndarray]:
-        return {}
+        """What the values of the frozen graph are, computed by TensorFlow on the CPU."""
+        with quiet():
+            own = [item.name for item in self.inputs]
+            return trace_graph(self.graph.definition, own, self.tensors(inputs), names)
+
+    def tensors(self, inputs: Mapping[str, np.ndarray]) -> list[Any]:
+        """The inputs as TensorFlow's tensors in their order. (Any: TensorFlow has no types.)"""
+        tensorflow = load_tensorflow()
+        return [
+            tensorflow.constant(np.asarray(inputs[item.name], item.type.dtype))
+            for item in self.inputs
+        ]
 
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""

@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.frontends.provenance import Held, recorded_nodes
 from metal4conv.frontends.tensorflow_loops import (
     keep_loop_counters,
     known_to_tensorflow,
     name_blocks,
 )
 from metal4conv.frontends.tensorflow_runtime import first_line, load_tensorflow
+from metal4conv.frontends.tensorflow_tracing import changed_nodes
 
 SKIPPED = frozenset({"NoOp", "Assert", "Placeholder", "Const", "Identity"})
 """Operations that compute nothing."""
@@ -113,9 +115,13 @@ def check_variables_stay(graph: Any) -> None:  # Any: a tf.Graph
         )
 
 
-def program_from_graph(graph: FrozenGraph, inputs: Sequence[Any], version: Any) -> Any:
-    """A coremltools Program, before any pass. `inputs` are coremltools TensorTypes, `version` is
-    its target. (Any: coremltools carries no types.)
+def program_from_graph(
+    graph: FrozenGraph, inputs: Sequence[Any], version: Any
+) -> tuple[Any, list[Held]]:
+    """A coremltools Program before any pass, and which of its variables hold which nodes' values.
+
+    `inputs` are coremltools TensorTypes, `version` is its target. (Any: coremltools carries no
+    types.)
     """
     import coremltools
     from coremltools.converters.mil.frontend.tensorflow2.load import TF2Loader
@@ -127,8 +133,10 @@ def program_from_graph(graph: FrozenGraph, inputs: Sequence[Any], version: Any) 
         specification_version=version,
         use_default_fp16_io=False,
     )
-    with known_to_tensorflow(graph.definition):
-        return loader.load()
+    with known_to_tensorflow(graph.definition), recorded_nodes() as held:
+        program = loader.load()
+    changed = changed_nodes(graph.definition)
+    return program, [(var, name) for var, name in held if name not in changed]
 
 
 @contextmanager

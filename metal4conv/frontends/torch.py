@@ -25,6 +25,7 @@ from metal4conv.errors import (
     last_line,
 )
 from metal4conv.frontends.lowering import lower_model
+from metal4conv.frontends.script_tracing import script_values, trace_script
 from metal4conv.frontends.shapes import DeclaredInput, resolve_inputs
 from metal4conv.frontends.source import (
     Lowered,
@@ -192,12 +193,17 @@ class ScriptSource:
             )
 
     def values(self) -> tuple[SourceValue, ...]:
-        return ()
+        """The values of the module's graph."""
+        with quiet():
+            return script_values(self.module)
 
     def trace(
         self, inputs: Mapping[str, np.ndarray], names: Collection[str]
     ) -> dict[str, np.ndarray]:
-        return {}
+        """What the values of the module's graph are; floats as float32."""
+        with quiet(), torch.inference_mode():
+            found = trace_script(self.module, as_tensors(self.inputs, inputs), names)
+        return {name: as_array(tensor) for name, tensor in found.items()}
 
     def describe(self) -> dict[str, object]:
         """Operations by type, parameters, and what cannot be converted."""

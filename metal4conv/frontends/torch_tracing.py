@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from metal4conv.frontends.stack_traces import line_of_trace
 from metal4conv.mil.correspondence import SourceValue
-
-FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+\n\s*(?P<code>[^\n]*)')
-
-LIBRARIES = ("site-packages", "dist-packages")
-"""Folders of code that is not the model's own."""
 
 
 def program_values(program: ExportedProgram) -> tuple[SourceValue, ...]:
@@ -39,22 +33,6 @@ def value_of_node(node: torch.fx.Node) -> SourceValue:
     path = str(modules[-1][0]) if modules else ""
     line, code = line_of_trace(node.meta.get("stack_trace") or "")
     return SourceValue(node.name, str(node.target), path or None, line, code)
-
-
-def line_of_trace(trace: str) -> tuple[str | None, str | None]:
-    """The innermost line of a stack trace that is no library's, as `file.py:12`, and its text.
-
-    Without one, None: what happens inside a module of a library is told by the module's name.
-    """
-    frames = [
-        frame
-        for frame in FRAME.finditer(trace)
-        if not set(Path(frame["file"]).parts).intersection(LIBRARIES)
-    ]
-    if not frames:
-        return None, None
-    last = frames[-1]
-    return f"{Path(last['file']).name}:{last['line']}", last["code"].strip()
 
 
 class Watched(torch.fx.Interpreter):

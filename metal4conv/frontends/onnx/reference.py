@@ -22,8 +22,11 @@ class Reference(Protocol):
         """The outputs in their order; floats as float32."""
 
 
-def open_reference(model: OnnxModel) -> Reference:
-    """onnxruntime, or onnx's reference evaluator where that is missing or refuses the model."""
+def open_reference(model: OnnxModel, names: Sequence[str] = ()) -> Reference:
+    """onnxruntime, or onnx's reference evaluator where that is missing or refuses the model.
+
+    With `names` it gives those values of the graph instead of the outputs.
+    """
     if is_installed("onnxruntime"):
         import onnxruntime
 
@@ -31,9 +34,14 @@ def open_reference(model: OnnxModel) -> Reference:
         options.log_severity_level = 4
         # else products with quantized weights are computed in 8 bits, which is not what they mean
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        folder = str(model.path.resolve().parent)
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", folder
+        )
+        given = with_outputs(model, names) if names else str(model.path)
         try:
             session = onnxruntime.InferenceSession(
-                str(model.path), options, providers=["CPUExecutionProvider"]
+                given, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # it raises a kind of its own for each status
             if not is_gap(error):
@@ -41,8 +49,18 @@ def open_reference(model: OnnxModel) -> Reference:
                     f"{model.path}: onnxruntime does not take the model: {first_line(error)}"
                 ) from error
         else:
-            return Session(session, model)
-    return Evaluator(model)
+            return Session(session, model, names)
+    return Evaluator(model, names)
+
+
+def with_outputs(model: OnnxModel, names: Sequence[str]) -> bytes:
+    """The model's file with more outputs: protobuf joins messages that follow one another."""
+    outputs = {item.name for item in model.proto.graph.output}
+    more = onnx.ModelProto()
+    for name in names:
+        if name not in outputs:
+            more.graph.output.add(name=name)
+    return model.path.read_bytes() + more.SerializeToString()
 
 
 def is_gap(error: Exception) -> bool:
@@ -55,15 +73,16 @@ def is_gap(error: Exception) -> bool:
 class Session:
     """An onnxruntime session. (Its classes carry no types.)"""
 
-    def __init__(self, session: object, model: OnnxModel) -> None:
+    def __init__(self, session: object, model: OnnxModel, names: Sequence[str]) -> None:
         self.session = session
+        self.names = list(names) or None
         self.dtypes = {item.name: item.dtype or "float32" for item in model.inputs}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs in their order; floats as float32."""
         given = {name: typed(array, self.dtypes[name]) for name, array in feeds.items()}
         try:
-            results = self.session.run(None, given)  # type: ignore[attr-defined]  # untyped
+            results = self.session.run(self.names, given)  # type: ignore[attr-defined]  # untyped
         except Exception as error:  # it raises a kind of its own for each status
             raise UsageError(
                 f"the model cannot run on these inputs: {first_line(error)}"
@@ -74,18 +93,19 @@ class Session:
 class Evaluator:
     """onnx's own evaluator, written in numpy: slow, and complete."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: OnnxModel, names: Sequence[str]) -> None:
         from onnx.reference import ReferenceEvaluator
 
         self.dtypes = {item.name: item.dtype or "float32" for item in model.inputs}
         proto = onnx.load_model(str(model.path))
         self.evaluator = ReferenceEvaluator(proto)
+        self.names = list(names) or None
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs in their order; floats as float32."""
         given = {name: typed(array, self.dtypes[name]) for name, array in feeds.items()}
         with quiet():
-            results = self.evaluator.run(None, given)
+            results = self.evaluator.run(self.names, given)
         assert isinstance(results, list)
         return widened(results)
 

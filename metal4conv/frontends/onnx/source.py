@@ -27,7 +27,9 @@ from metal4conv.frontends.onnx.functions import Functions
 from metal4conv.frontends.onnx.graph import LOST, Scope, Walker
 from metal4conv.frontends.onnx.model import OnnxModel, is_empty, read_onnx, subgraphs
 from metal4conv.frontends.onnx.reference import Reference, open_reference
+from metal4conv.frontends.onnx.tracing import graph_values, held_values
 from metal4conv.frontends.onnx.value import Value
+from metal4conv.frontends.provenance import Held
 from metal4conv.frontends.shapes import resolve_inputs
 from metal4conv.frontends.source import Lowered, LoweringRequest, SourceInput, SourceOptions
 from metal4conv.frontends.toolkit import coremltools_with, quiet, without_bars
@@ -78,12 +80,16 @@ class OnnxSource:
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The model's outputs by name, floats as float32."""
+        results = self.reference.run(self.feeds(inputs))
+        return dict(zip(self.outputs, results, strict=True))
+
+    def feeds(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The model's inputs by its own names, those without elements too."""
         feeds = {own: inputs[item.name] for own, item in self.given_inputs()}
         for name, value in self.model.empty_inputs.items():
             assert value.known is not None
             feeds[name] = value.known
-        results = self.reference.run(feeds)
-        return dict(zip(self.outputs, results, strict=True))
+        return feeds
 
     def given_inputs(self) -> Iterator[tuple[str, SourceInput]]:
         """The model's own names of the package's inputs, and these."""
@@ -95,7 +101,7 @@ class OnnxSource:
         toolkit = coremltools_with("none")
         check_request(request)
         with quiet(), without_bars(), quick_reshapes():
-            program, walker = self.lower_program(toolkit, request)
+            program, walker, held = self.lower_program(toolkit, request)
             walker.raise_failures()
             lowered = finish_program(
                 program,
@@ -104,6 +110,7 @@ class OnnxSource:
                 request.output_names or self.outputs,
                 request,
                 work_folder,
+                held,
             )
         del program, walker
         if self.weight_bytes > LARGE:
@@ -111,15 +118,24 @@ class OnnxSource:
         return replace(lowered, findings=(*lowered.findings, *self.constant_findings()))
 
     def values(self) -> tuple[SourceValue, ...]:
-        return ()
+        """The values of the model's graph."""
+        return graph_values(self.model.proto.graph)
 
     def trace(
         self, inputs: Mapping[str, np.ndarray], names: Collection[str]
     ) -> dict[str, np.ndarray]:
-        return {}
+        """What the values of the model's graph are, floats as float32; it runs as `predict`."""
+        wanted = [row.name for row in self.values() if row.name in names]
+        if not wanted:
+            return {}
+        results = open_reference(self.model, wanted).run(self.feeds(inputs))
+        return dict(zip(wanted, results, strict=True))
 
-    def lower_program(self, toolkit: Any, request: LoweringRequest) -> tuple[Any, Walker]:
-        """A coremltools Program before any pass, and the walker with what it could not lower.
+    def lower_program(
+        self, toolkit: Any, request: LoweringRequest
+    ) -> tuple[Any, Walker, list[Held]]:
+        """A coremltools Program before any pass, the walker with what it could not lower, and
+        which variables hold which of the graph's values.
 
         (Any: coremltools carries no types.)
         """
@@ -157,11 +173,11 @@ class OnnxSource:
                 scope[own] = context.squeeze(value, [0]) if scalar else value
             results = walker.lower_graph(self.model.proto.graph, scope, self.model.opsets)
             if walker.failures:
-                return program, walker
+                return program, walker, []
             function.set_outputs([self.output_var(context, item) for item in results])
         program.add_function("main", function)
         function.set_input_types(tuple(types))
-        return program, walker
+        return program, walker, held_values(self.model.proto.graph, scope)
 
     def output_var(self, context: Context, value: Any) -> Any:
         """The variable of an output. (Any: coremltools carries no types.)"""

@@ -485,7 +485,7 @@ def native_lstm(ctx: Context, layer: Layer, direction: Direction) -> Passed:
 def bidirectional_lstm(ctx: Context, layer: Layer) -> tuple[Value, ...]:
     """MIL's operation for both directions, whose results it gives side by side."""
     first, second = layer.directions
-    gate, cell, hidden = (item.native for item in first.activations)
+    gate, cell, function = (item.native for item in first.activations)
     initial = [ctx.concat(pair, 1) for pair in zip(first.states, second.states, strict=True)]
     sequence, *states = ctx.emit(
         "lstm",
@@ -498,11 +498,20 @@ def bidirectional_lstm(ctx: Context, layer: Layer) -> tuple[Value, ...]:
         output_sequence=is_wanted(ctx, 0),
         recurrent_activation=gate,
         cell_activation=cell,
-        activation=hidden,
+        activation=function,
     )
-    halves = [ctx.emit("split", x=item, num_splits=2, axis=-1) for item in (sequence, *states)]
-    passes = [Passed(row[0], row[1:]) for row in zip(*halves, strict=True)]
-    return results(ctx, layer, passes)
+    steps, batch = ctx.size(layer.x, 0), ctx.size(layer.x, 1)
+    hidden = int(first.r.shape[-1])
+    found = [
+        ctx.transpose(
+            ctx.reshape(item, [batch, 2, hidden]), [0, 1, 2] if layer.layout else [1, 0, 2]
+        )
+        for item in states
+    ]
+    if not is_wanted(ctx, 0):
+        return (found[0], *found)
+    rows = ctx.reshape(sequence, [steps, batch, 2, hidden])
+    return (ctx.transpose(rows, [1, 0, 2, 3] if layer.layout else [0, 2, 1, 3]), *found)
 
 
 def native_gru(
