@@ -88,11 +88,15 @@ def error_chart(operations: Sequence[Json], first: str | None) -> Chart | None:
 
 
 def decades(rows: Sequence[Json]) -> tuple[int, int]:
-    """The powers of ten between which all errors lie, three apart at least."""
+    """The powers of ten between which all errors lie, three apart at least.
+
+    Where some have no error, there is room for them below the others.
+    """
     errors = [row[key] for row in rows for key, _, _ in SERIES if row[key]]
     if not errors:
         return -6, 0
-    low = max(math.floor(math.log10(min(errors))), LOWEST)
+    has_none = any(row[key] == 0 for row in rows for key, _, _ in SERIES)
+    low = max(math.floor(math.log10(min(errors))) - has_none, LOWEST)
     high = max(math.ceil(math.log10(max(errors))), low + 3)
     return low, high
 
