@@ -21,14 +21,14 @@ from metal4conv.errors import DamagedFile, OutputError, UsageError
 
 FORMAT = "metal4conv.search/1"
 WORDS = {
-    "package_sha256": "the package",
-    "check": "the check",
-    "reference": "what the package is compared with",
-    "inputs_sha256": "the inputs",
-    "function": "the function",
-    "mode": "what is done",
+    "package_sha256": "the package is not the one",
+    "check": "the check is not the one",
+    "reference": "what the package is compared with is not what",
+    "inputs_sha256": "the inputs are not those",
+    "function": "the function is not the one",
+    "mode": "what is to be done is not what",
 }
-"""What `about` may differ in."""
+"""What `about` may differ in, as a message begins."""
 
 Json = dict[str, Any]  # Any: a JSON object
 
@@ -89,7 +89,7 @@ def open_journal(path: Path, about: Mapping[str, str], *, resume: bool) -> Journ
         was, now = document["about"].get(key, ""), about.get(key, "")
         if was != now:
             raise UsageError(
-                f"{what} is not the one that {path} is about",
+                f"{what} that {path} is about",
                 where=[f"then: {was or 'none'}", f"now: {now or 'none'}"],
                 hint="start anew in another folder, without --resume",
             )
