@@ -116,8 +116,11 @@ def add(sums: Sums, e: np.ndarray, a: np.ndarray, floor: float, start: int) -> N
     error = difference(e, a)
     finite = np.isfinite(e) & np.isfinite(a)
     sums.differing += int(np.count_nonzero(error))
-    sums.not_finite += int(np.count_nonzero(error[~finite]))
-    known, size = error[finite], np.abs(e[finite])
+    known, size, ranked = error, np.abs(e), error
+    if not finite.all():
+        sums.not_finite += int(np.count_nonzero(error[~finite]))
+        known, size = error[finite], size[finite]
+        ranked = np.where(finite | (error == 0), error, np.inf)
     if known.size:
         sums.finite += known.size
         with np.errstate(over="ignore"):
@@ -125,7 +128,6 @@ def add(sums: Sums, e: np.ndarray, a: np.ndarray, floor: float, start: int) -> N
         sums.largest = max(sums.largest, float(known.max()))
         if floor:
             sums.relative = max(sums.relative, float((known / np.maximum(size, floor)).max()))
-    ranked = np.where(finite, error, np.where(error == 0, 0.0, np.inf))
     worst = int(np.argmax(ranked))
     if ranked[worst] > sums.worst_error:
         sums.worst, sums.worst_error = start + worst, float(ranked[worst])

@@ -13,7 +13,7 @@ from metal4conv.report import as_json
 from metal4conv.view.elements import BITS, SMALLEST_NORMAL, decoded, is_number, type_of
 
 BINS = 32
-CHUNK = 1 << 18
+CHUNK = 1 << 14
 """Elements looked at in one go, few enough for a processor's cache."""
 
 FLOAT16_MAX = 65504.0
@@ -193,7 +193,7 @@ def spread(
         found += np.bincount(np.minimum((place * bins).astype(np.int64), bins - 1), minlength=bins)
         place -= 0.5
         total += float(place.sum())
-        squares += float(np.dot(place, place))
+        squares += float(np.square(place, out=place).sum())  # a dot product would start threads
     mean = total / counts.finite
     deviation = max(squares / counts.finite - mean**2, 0.0) ** 0.5
     return (
