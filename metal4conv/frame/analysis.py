@@ -86,11 +86,11 @@ def rows_of(conflicts: Conflicts, listed: Synchronization) -> tuple[Row, ...]:
     """What the file lists, then what is missing."""
     lacking, waits = missing(conflicts, listed)
     base = listed
-    for order in lacking:
-        base = with_order(base, order)
+    for added in lacking:
+        base = with_order(base, added)
     spare = needless(conflicts, base)  # none of what is missing, but what it makes needless
-    for order in spare:
-        base = without(base, order)
+    for taken in spare:
+        base = without(base, taken)
     left = set(conflicts.unordered(base))
     rows = []
     for number, order in numbered(listed):

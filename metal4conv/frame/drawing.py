@@ -17,10 +17,11 @@ from metal4conv.frame.calls import Call
 from metal4conv.frame.dependencies import Dependency
 from metal4conv.frame.document import Barrier, Event, Fence
 from metal4conv.frame.needed import MissingWait
+from metal4conv.frame.passes import DEFAULT_QUEUE
 from metal4conv.frame.stages import in_order
 
-COLUMN = 132
-BOX_WIDTH, BOX_HEIGHT = 96, 44
+COLUMN = 144
+BOX_WIDTH, BOX_HEIGHT = 124, 44
 MARGIN, TITLE = 24, 56
 LANE = 30
 LETTER = 6.4
@@ -155,10 +156,11 @@ class Drawing:
             )
             middle = {"text_anchor": "middle"}
             name = shorten(item.name, int(BOX_WIDTH / LETTER) - 1)
-            kind = item.kind.replace("_", " ")
-            queue = f", {item.queue}" if item.queue not in ("", "main") else ""
+            apart = item.queue not in ("", DEFAULT_QUEUE)
+            kind = SHORT.get(item.kind, item.kind) if apart else item.kind.replace("_", " ")
+            queue = f", {item.queue}" if apart else ""
             self.canvas.text(x, self.boxes + 19, name, "pass", **middle)
-            self.canvas.text(x, self.boxes + 34, shorten(kind + queue, 17), "on", **middle)
+            self.canvas.text(x, self.boxes + 34, shorten(kind + queue, 22), "on", **middle)
             self.canvas.add(
                 *("line",),
                 x1=x,

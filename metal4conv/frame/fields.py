@@ -47,6 +47,8 @@ class Fields:
         found = self.table[key]
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
             self.fail(key, f"expected {NAMES[kind]}, got {toml_text(found)}")
+        if isinstance(found, str) and not found.isprintable():
+            self.fail(key, f"{found!a} has characters that cannot be shown")
         return found
 
     def name(self, key: str = "name") -> str:

@@ -68,6 +68,7 @@ class Conflicts:
             for touch in found_touches:
                 if touch.access.writes:
                     self.writers[touch.span.allocation].append((number, touch))
+        self.known: dict[Synchronization, dict[Pair, tuple[Clash, ...]]] = {}
         self.clashes: dict[Pair, tuple[Clash, ...]] = {}
         for first, second in candidate_pairs(self.touches):
             for ago in range(frame.in_flight):
@@ -128,16 +129,21 @@ class Conflicts:
 
     def unordered(self, synchronization: Synchronization) -> dict[Pair, tuple[Clash, ...]]:
         """The conflicts that nothing orders, or not visibly."""
-        pasts = self.pasts(synchronization)
-        return {
-            pair: clashes
-            for pair, clashes in self.clashes.items()
-            if not self.is_ordered(pair, pasts)
-        }
+        if synchronization not in self.known:
+            pasts = self.pasts(synchronization)
+            self.known[synchronization] = {
+                pair: clashes
+                for pair, clashes in self.clashes.items()
+                if not self.is_ordered(pair, pasts)
+            }
+        return self.known[synchronization]
 
     def is_ordered(self, pair: Pair, pasts: list[Past]) -> bool:
         """Whether the second item has all that it needs of the first in its past."""
-        return all(self.reaches(pair, need, pasts) for need in self.needs[pair])
+        needs = self.needs[pair]
+        if len(needs) == 1:  # nearly always, and this is asked very often
+            return self.reaches(pair, needs[0], pasts)
+        return all(self.reaches(pair, need, pasts) for need in needs)
 
     def reaches(self, pair: Pair, need: int, pasts: list[Past]) -> bool:
         """Whether the first item is in a part of the past that the second one has in this frame."""

@@ -6,7 +6,8 @@ barriers, producer barriers, fences, and stages within a pass):
 
 - A **consumer** barrier (`barrierAfterQueueStages:beforeStages:visibilityOptions:`) in a pass holds
   back the stages `before` of the commands that follow in this pass, and of all later passes of
-  the queue, until the stages `after` of all earlier passes of the queue are done.
+  the queue, until the stages `after` of all earlier passes of the queue are done. (The header of
+  the macOS 26.0 SDK only speaks of this pass; Apple's article and later headers of the others.)
 - A **producer** barrier (`barrierAfterStages:beforeQueueStages:visibilityOptions:`) holds back the
   stages `before` of all later passes of the queue until the stages `after` of what the pass has
   encoded so far, and of all earlier passes, are done. So one queue barrier may order many pairs of
@@ -59,7 +60,14 @@ class Past(NamedTuple):
 
     def join(self, other: Past) -> Past:
         """Both pasts."""
-        return Past(*(mine | others for mine, others in zip(self, other, strict=True)))
+        if not other.done or other is self:
+            return self
+        return Past(
+            self.done | other.done,
+            self.flushed | other.flushed,
+            self.visible | other.visible,
+            self.unaliased | other.unaliased,
+        )
 
     def through(self, level: int) -> Past:
         """What is left of it after a barrier of some visibility."""
