@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -71,6 +72,7 @@ def run(args: list[str] | None = None) -> int:
     # an interrupt must also reach long calls into native code of a framework
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, terminate)
+    spell_anything()
     try:
         words = sys.argv[1:] if args is None else args
         result: Any = cli.main(words, standalone_mode=False, obj=["metal4conv", *words])
@@ -89,6 +91,13 @@ def run(args: list[str] | None = None) -> int:
     except Exception as error:
         return report_error(error)
     return code
+
+
+def spell_anything() -> None:
+    """Lets a terminal that knows ASCII alone show `?` where it cannot spell a sign."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def terminate(number: int, frame: object) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -116,3 +117,16 @@ def test_a_device_is_asked_without_torch(converted: tuple[set[str], Path]) -> No
     command = [sys.executable, "-c", WITHOUT_TORCH, str(converted[1] / "net.mlpackage")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
+
+
+def test_results_show_where_only_ascii_can_be_printed(converted: tuple[set[str], Path]) -> None:
+    _, folder = converted
+    done = subprocess.run(
+        [sys.executable, "-m", "metal4conv", "run", str(folder / "net.mlpackage"), "--random"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert " ? " in done.stdout
