@@ -4,6 +4,19 @@
 //
 // For C11, C++14, Objective-C and Metal shaders. Dimensions and strides are counted from the
 // innermost dimension, the reverse of Core ML's order; strides are in elements, lengths in bytes.
+//
+// With metal-cpp, the dispatch stands between barriers: Metal 4 tracks no hazards. StageDispatch and
+// StageFragment stand for the stages that write the inputs, and that read the outputs. Where another
+// network uses the heap or one of the tensors before, the first barrier waits for
+// StageMachineLearning as well.
+//
+//   encoder->barrierAfterQueueStages(
+//       MTL::StageDispatch, MTL::StageMachineLearning, MTL4::VisibilityOptionDevice);
+//   encoder->setPipelineState(pipeline);
+//   encoder->setArgumentTable(table);
+//   encoder->dispatchNetwork(heap);
+//   encoder->barrierAfterStages(
+//       MTL::StageMachineLearning, MTL::StageFragment, MTL4::VisibilityOptionDevice);
 #ifndef CLASSIFIER_LAYOUT_H
 #define CLASSIFIER_LAYOUT_H
 

@@ -12,7 +12,20 @@ import Metal
 /// 1. compile the pipeline;
 /// 2. `makeTensor(device:)`, or `makeBuffer(device:)` and `makeTensor(buffer:)`, of each of `tensors`;
 /// 3. `makeArgumentTable(device:bindings:)` and `bind`, with the bindings of the pipeline's
-///    reflection, which is there if `options.shaderReflection` was `.bindingInfo`.
+///    reflection, which is there if `options.shaderReflection` was `.bindingInfo`;
+/// 4. the dispatch, between barriers: Metal 4 tracks no hazards. `.dispatch` and `.fragment` stand for
+///    the stages that write the inputs, and that read the outputs. Where another network uses the
+///    heap or one of the tensors before, the first barrier waits for `.machineLearning` as well.
+///
+///        encoder.barrier(
+///            afterQueueStages: .dispatch, beforeStages: .machineLearning, visibilityOptions: .device)
+///        encoder.setPipelineState(pipeline)
+///        encoder.setArgumentTable(table)
+///        encoder.dispatchNetwork(intermediatesHeap: heap)
+///        encoder.barrier(
+///            afterStages: .machineLearning, beforeQueueStages: .fragment, visibilityOptions: .device)
+///
+/// The CPU may write inputs before the commit. It reads outputs after it has waited for a shared event.
 @available(macOS 26.0, iOS 26.0, tvOS 26.0, visionOS 26.0, macCatalyst 26.0, *)
 struct ClassifierLayout: Hashable, Sendable {
     static let packageFile = "classifier.mlpackage"

@@ -11,7 +11,23 @@
 //   2. metal4conv_device_tensor, or metal4conv_buffer and metal4conv_buffer_tensor, for each tensor,
 //      e.g. of upscaler_x();
 //   3. metal4conv_argument_table and upscaler_bind, with the bindings of the pipeline's reflection,
-//      which is there if options.shaderReflection was MTL4ShaderReflectionBindingInfo.
+//      which is there if options.shaderReflection was MTL4ShaderReflectionBindingInfo;
+//   4. the dispatch, between barriers: Metal 4 tracks no hazards. MTLStageDispatch and MTLStageFragment
+//      stand for the stages that write the inputs, and that read the outputs. Where another network
+//      uses the heap or one of the tensors before, the first barrier waits for
+//      MTLStageMachineLearning as well.
+//
+//      [encoder barrierAfterQueueStages:MTLStageDispatch
+//                          beforeStages:MTLStageMachineLearning
+//                     visibilityOptions:MTL4VisibilityOptionDevice];
+//      [encoder setPipelineState:pipeline];
+//      [encoder setArgumentTable:table];
+//      [encoder dispatchNetworkWithIntermediatesHeap:heap];
+//      [encoder barrierAfterStages:MTLStageMachineLearning
+//                beforeQueueStages:MTLStageFragment
+//                visibilityOptions:MTL4VisibilityOptionDevice];
+//
+// The CPU may write inputs before the commit. It reads outputs after it has waited for a shared event.
 #ifndef UPSCALER_LAYOUT_H
 #define UPSCALER_LAYOUT_H
 
