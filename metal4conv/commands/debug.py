@@ -36,6 +36,7 @@ def command(
     reduce: bool,
     check: str | None,
     check_timeout: float | None,
+    max_checks: int | None,
     case: int,
     output_dir: str | None,
     name: str | None,
@@ -75,7 +76,9 @@ def command(
     from metal4conv.verify.tolerance import GivenTolerance
 
     given = parse_options(inputs, dims, weights=weights, signature=signature, trust=trust)
-    cutting = CuttingOptions(search, reduce, check, check_timeout, case, output_dir, name, resume)
+    cutting = CuttingOptions(
+        search, reduce, check, check_timeout, max_checks, case, output_dir, name, resume
+    )
     if cutting.wanted:
         if page is not None or junit is not None:
             raise UsageError("--report and --junit go with --against alone")

@@ -40,6 +40,12 @@ def cutting_options(function: Decorated) -> Decorated:
             help="Which of the golden inputs to cut with.",
         ),
         click.option(
+            "--max-checks",
+            type=click.IntRange(1),
+            metavar="N",
+            help="After so many checks --reduce is content with what it has; 300 without it.",
+        ),
+        click.option(
             "--check-timeout",
             type=click.FloatRange(0.001),
             metavar="SECONDS",
@@ -66,6 +72,7 @@ class CuttingOptions:
     reduce: bool = False
     check: str | None = None
     check_timeout: float | None = None
+    max_checks: int | None = None
     case: int = 0
     output_dir: str | None = None
     name: str | None = None
@@ -78,13 +85,15 @@ class CuttingOptions:
 
         if self.search and self.reduce:
             raise UsageError("--search and --reduce do not go together", hint="name one of them")
-        if self.search and self.name:
-            raise UsageError("--name is for --reduce", where=f"--name {self.name}")
+        for option, given in (("--name", self.name), ("--max-checks", self.max_checks)):
+            if self.search and given:
+                raise UsageError(f"{option} is for --reduce", where=f"{option} {given}")
         if self.search or self.reduce:
             return True
         for option, value in (
             ("--check", self.check),
             ("--check-timeout", self.check_timeout),
+            ("--max-checks", self.max_checks),
             ("--case", self.case),
             ("--output-dir", self.output_dir),
             ("--name", self.name),
@@ -150,6 +159,8 @@ def cut(
             f"`{options.check}` says that it is bad",
             check.words,
         )
+    if options.max_checks is not None:
+        more["most_checks"] = options.max_checks
     with resumable(path, folder):
         return reduce_package(path, output=folder, failure=failure, name=options.name, **more)
 

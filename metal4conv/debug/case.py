@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,12 @@ def verify_words(package: Path, given: GivenTolerance | None = None) -> list[str
     return ["metal4conv", "verify", str(package), *options]
 
 
+def remove_case(package: Path) -> None:
+    """Deletes a case's files."""
+    for path in (package, inputs_path(package), outputs_path(package), golden_path(package)):
+        remove(path)
+
+
 def write_case(
     folder: Path,
     name: str,
@@ -109,8 +116,13 @@ def write_case(
 
 def golden_origin(package: Package, name: str, sha256: str = "") -> GoldenOrigin:
     """Where the golden vectors of a part come from."""
-    versions = {"metal4conv": __version__, **installed_versions("numpy", "torch")}
-    return GoldenOrigin(name, sha256, f"a part of {package.path.name}", "", versions, None)
+    return GoldenOrigin(name, sha256, f"a part of {package.path.name}", "", versions(), None)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that golden vectors name; to look them up takes longer than to cut."""
+    return {"metal4conv": __version__, **installed_versions("numpy", "torch")}
 
 
 def judge(case: Case, given: GivenTolerance | None = None) -> CaseResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from metal4conv.conversion import check_name, manifest_text, remove_work
 from metal4conv.debug.case import Case, golden_origin, judge, write_case
 from metal4conv.debug.check import Answer, tolerance_text
 from metal4conv.debug.journal import Journal, inputs_sha256, open_journal
-from metal4conv.debug.reduction_report import nothing_to_reduce, reduction_report
-from metal4conv.debug.reference import MakeReference, Reference, Widened
+from metal4conv.debug.reduction_report import nothing_to_reduce, reduction_report, spent_finding
+from metal4conv.debug.reference import MakeReference, Reference, Widened, check_comparable
 from metal4conv.debug.shrinking import Shrinking
 from metal4conv.debug.values import RunValues, check_cuttable
 from metal4conv.errors import UnsupportedModel
@@ -39,6 +39,9 @@ from metal4conv.verify.tolerance import GivenTolerance
 JOURNAL = "reduce.json"
 README = "README.md"
 DIFFERS = "it does not give what is expected of it"
+
+MOST_CHECKS = 300
+"""After so many checks, what was reached is the answer."""
 
 Say = Callable[[str], None]
 Fails = Callable[[Path, Mapping[str, np.ndarray]], bool]
@@ -66,6 +69,7 @@ def reduce_package(
     name: str | None = None,
     function: str | None = None,
     resume: bool = False,
+    most_checks: int = MOST_CHECKS,
     say: Say = lambda text: None,
 ) -> Report:
     """Writes the smallest failing part that is found into the folder `output`.
@@ -85,6 +89,8 @@ def reduce_package(
     expected = reference(values)
     if fails is not None:
         failure = Failure(fails)
+    if failure is None:
+        check_comparable(expected, opened, function)
     folder = Path(output)
     with staged(folder) as stage:
         about = {
@@ -99,7 +105,9 @@ def reduce_package(
         journal = open_journal(folder / JOURNAL, about, resume=resume)
         work = stage.path("work")
         work.mkdir()
-        run = Reduction(opened, flow, values, expected, failure, journal, work, say, given)
+        run = Reduction(
+            opened, flow, values, expected, failure, journal, work, say, given, most_checks
+        )
         found = run.smallest()
         if found is None:
             remove_work(work)
@@ -108,16 +116,13 @@ def reduce_package(
         case = write_case(stage.folder, name, opened, flow, found, expected, values.shapes)
         case = add_manifest(stage, case, opened, name)
         remove_work(work)
+        target = folder / f"{name}.mlpackage"
+        count = len(flow.working)
         report, readme = reduction_report(
-            opened,
-            len(flow.working),
-            found,
-            case,
-            journal,
-            failure,
-            folder / f"{name}.mlpackage",
-            given,
+            opened, count, found, case, journal, failure, target, given
         )
+        if run.is_spent:
+            report = replace(report, findings=(spent_finding(most_checks),))
         stage.path(README).write_text(readme, "utf-8")
     return report
 
@@ -146,7 +151,10 @@ class Reduction:
     journal: Journal
     work: Path
     say: Say
-    given: GivenTolerance | None = None
+    given: GivenTolerance | None
+    most_checks: int
+    is_spent: bool = False
+    """Whether a further part would have been checked."""
 
     def smallest(self) -> Cut | None:
         """The smallest failing part; None when the whole package does not fail."""
@@ -170,6 +178,9 @@ class Reduction:
         question = cut_key(cut)
         known = self.journal.known(question)
         if known is None:
+            if len(self.journal.steps) >= self.most_checks:
+                self.is_spent = True
+                return False
             self.say(f"check {len(self.journal.steps) + 1}: {len(cut.operations)} operations")
             known = self.answer(cut)
             self.journal.add(question, known, operations=len(cut.operations))

@@ -49,6 +49,16 @@ def nothing_to_reduce(package: Package, flow: Dataflow, journal: Journal, failur
     return Report("debug reduce", data, (finding,))
 
 
+def spent_finding(most_checks: int) -> Finding:
+    """The note about a reduction that stopped before it was done."""
+    return Finding(
+        "warning",
+        "stopped-early",
+        f"stopped after {most_checks} checks: a smaller part may fail, too",
+        hint="go on with --resume and a larger --max-checks",
+    )
+
+
 def reduction_report(
     package: Package,
     operations: int,

@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from metal4conv.debug.values import RunValues
+from metal4conv.errors import UsageError
 from metal4conv.execute.interpreter import Executor
 from metal4conv.mil.cutting import Part
 from metal4conv.mil.dataflow import dataflow
 from metal4conv.mil.dtypes import DTYPES
+from metal4conv.mil.package import Package
 from metal4conv.mil.program import TensorType, ValueType
-from metal4conv.mil.widening import widened, widened_interface
+from metal4conv.mil.widening import holds_float16, widened, widened_interface
 
 MakeReference = Callable[[RunValues], "Reference"]
 
@@ -65,6 +67,16 @@ class Widened:
         function, interface = part.package.function(), part.package.interface()
         executor = Executor(widened(function), widened_interface(interface))
         return executor.predict_arrays(inputs)
+
+
+def check_comparable(reference: Reference, package: Package, function: str | None) -> None:
+    """`UsageError` where the package and what it is compared with are the same arithmetic."""
+    if isinstance(reference, Widened) and not holds_float16(package.function(function)):
+        raise UsageError(
+            f"{package.path} has no float16 arithmetic, so in float32 it gives the same",
+            hint="name what is right: --against SOURCE or another package; or what decides: "
+            "--check COMMAND",
+        )
 
 
 class Recorded:

@@ -13,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from metal4conv.debug.case import Case, verify_words, write_case
+from metal4conv.debug.case import SUFFIX, Case, remove_case, verify_words, write_case
 from metal4conv.debug.check import Answer, Check, CommandCheck, ExpectationCheck
 from metal4conv.debug.journal import Journal, inputs_sha256, open_journal
-from metal4conv.debug.reference import MakeReference, Reference, Widened
+from metal4conv.debug.reference import MakeReference, Reference, Widened, check_comparable
 from metal4conv.debug.search_report import Culprit, search_report
 from metal4conv.debug.values import RunValues, check_cuttable
 from metal4conv.errors import OutputError, UnsupportedModel, UsageError
@@ -61,6 +61,8 @@ def search(
     say("running the package")
     values = RunValues(Executor.from_package(opened, function), inputs)
     expected = reference(values)
+    if check is None:
+        check_comparable(expected, opened, function)
     check = check or ExpectationCheck(given)
     folder = Path(state)
     make_folder(folder)
@@ -89,6 +91,7 @@ def search(
         judge,
         by_command=by_command,
     )
+    remove_case(folder / f"part{SUFFIX}")
     journal.write(report.data["found"][0] if report.data["found"] else {"verdict": "good"})
     return report
 
@@ -150,16 +153,14 @@ class Search:
 
     def whole(self) -> Line:
         """All operations that the outputs need."""
-        outputs = tuple(
-            name for name in self.flow.function.block.outputs if self.can_be_asked_for(name)
-        )
+        outputs = self.flow.nearest(self.flow.function.block.outputs, self.can_be_asked_for)
         places = tuple(sorted(self.flow.ancestors(outputs)))
         if not places:
             raise UnsupportedModel(
                 f"{self.package.path} has no operation between its inputs and outputs that can "
                 "be looked at"
             )
-        return Line(places, tuple(name for name in outputs if name in self.flow.makers))
+        return Line(places, outputs)
 
     def bisect(self, line: Line) -> tuple[Culprit, int]:
         """The culprit of a line that is bad as a whole, and the longest good prefix before it."""
@@ -211,7 +212,7 @@ class Search:
         return (
             can_be_output(self.flow.tensor_type(value), self.package.specification_version)
             and value in self.values
-            and (isinstance(self.check, CommandCheck) or self.reference.knows(value))
+            and self.reference.knows(value)
         )
 
     def prefix_cut(self, line: Line, length: int) -> Cut | None:

@@ -33,11 +33,7 @@ class Shrinking:
 
     def whole(self) -> Cut:
         """All that the outputs of the function need."""
-        outputs = tuple(
-            name
-            for name in self.flow.function.block.outputs
-            if name in self.flow.makers and self.can_be_output(name)
-        )
+        outputs = self.flow.nearest(self.flow.function.block.outputs, self.can_be_output)
         return Cut(self.flow.ancestors(outputs), outputs)
 
     def shrink(self, cut: Cut) -> Cut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from metal4conv.mil.program import Block, Function, Operation, TensorType, ValueType
@@ -54,6 +54,25 @@ class Dataflow:
             found.add(place)
             todo += [self.makers[name] for name in self.reads[place] if name in self.makers]
         return frozenset(found)
+
+    def nearest(self, values: Iterable[str], accept: Callable[[str], bool]) -> tuple[str, ...]:
+        """The values that are accepted; in place of another one the nearest that it comes of.
+
+        A classifier gives a label and a dictionary, which come of an array of probabilities.
+        """
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        todo = list(values)[::-1]
+        while todo:
+            name = todo.pop()
+            if name in seen or name not in self.makers or self.is_constant(name):
+                continue
+            seen.add(name)
+            if accept(name):
+                found[name] = None
+            else:
+                todo += reversed(self.data_reads(self.makers[name]))
+        return tuple(found)
 
     def tensor_type(self, value: str) -> TensorType | None:
         """The declared type of a value; None where it is a list, a state, or the like."""

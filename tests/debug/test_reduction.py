@@ -91,9 +91,9 @@ def judged(says: Callable[[Dataflow], bool]) -> tuple[Fails, list[int]]:
 
 
 def test_a_fault_of_two_operations_together(right: Package, tmp_path: Path) -> None:
-    fails, asked = judged(lambda flow: {"b10_tanh", "b40_norm"} <= flow.makers.keys())
+    fails, asked = judged(lambda flow: {"b10_tanh", "b40_sin"} <= flow.makers.keys())
     report = reduce_package(right.path, inputs=drawn(), output=tmp_path, fails=fails)
-    assert names(report) == ["b10_tanh", "b40_norm"]
+    assert names(report) == ["b10_tanh", "b40_sin"]
     assert len(asked) <= 60
 
 
@@ -186,8 +186,8 @@ def test_the_same_fault_gives_the_same_case(case: Path, tmp_path: Path) -> None:
 
 
 def test_what_does_not_fail_is_not_reduced(tmp_path: Path) -> None:
-    package = network(tmp_path / "net.mlpackage", 1)
-    report = reduce_package(package.path, inputs=drawn(), output=tmp_path / "case")
+    package = network(tmp_path / "net.mlpackage", 1, dtype="float16")
+    report = reduce_package(package.path, inputs=drawn("float16"), output=tmp_path / "case")
     assert report.exit_code == 1
     assert report.data["verdict"] == "does not fail"
     assert [path.name for path in (tmp_path / "case").iterdir()] == ["reduce.json"]
@@ -226,6 +226,28 @@ def test_a_part_that_this_machine_cannot_run_is_no_answer(tmp_path: Path) -> Non
     assert "square" in names(report)
     steps = json.loads((tmp_path / "case" / "reduce.json").read_text())["steps"]
     assert {step["detail"] for step in steps if step["answer"] == "skip"} == {"not here"}
+
+
+def test_what_is_reached_after_the_last_check_is_the_case(tmp_path: Path) -> None:
+    package = small(tmp_path / "net.mlpackage", "float32")
+
+    def says(flow: Dataflow) -> bool:
+        return {"b0_erf", "b3_tanh"} <= flow.makers.keys()
+
+    fails, asked = judged(says)
+    report = reduce_package(
+        package.path, inputs=drawn(), output=tmp_path / "case", fails=fails, most_checks=5
+    )
+    assert len(asked) == 5
+    assert [finding.code for finding in report.findings] == ["stopped-early"]
+    assert report.passed
+    count = len(report.data["parts"])
+    assert 2 < count < 36
+    more = reduce_package(
+        package.path, inputs=drawn(), output=tmp_path / "case", fails=fails, resume=True
+    )
+    assert names(more) == ["b0_erf", "b3_tanh"]
+    assert more.findings == ()
 
 
 def test_a_killed_reduction_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -307,7 +329,7 @@ def test_options_that_do_not_go_together(
 def test_a_package_with_other_inputs_is_no_reference(tmp_path: Path) -> None:
     package = network(tmp_path / "net.mlpackage", 1)
     net = Network()
-    net.output(net.add("relu", "b0_norm", (4, 16), x=net.input("z", "float32", (4, 16))), "float32")
+    net.output(net.add("relu", "b0_sin", (4, 16), x=net.input("z", "float32", (4, 16))), "float32")
     other = net.save(tmp_path / "other.mlpackage")
     with pytest.raises(UsageError, match="takes an input z, which the package has not"):
         reduce_package(

@@ -25,12 +25,15 @@ from metal4conv.debug.origins import package_reference
 from metal4conv.debug.search import search
 from metal4conv.errors import DamagedFile, OutputError, UnsupportedModel, UsageError
 from metal4conv.mil.dataflow import dataflow
-from metal4conv.mil.package import Package
+from metal4conv.mil.package import Package, read_package
+from metal4conv.mil.schema import new_model
+from metal4conv.mil.writer import write_package
 from metal4conv.report import Report
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 from metal4conv.verify.verification import verify
 from tests.conftest import Done
 from tests.debug.chains import Network, drawn, network
+from tests.layout.packages import set_type
 
 BLOCKS = 8
 OPERATIONS = 8 * BLOCKS
@@ -100,12 +103,19 @@ def test_an_overflow_of_float16_is_found_without_anything_to_compare_with(tmp_pa
     assert found["inputs"][0]["inf"] == 0
 
 
-def test_a_sound_package_is_good_after_one_check(right: Package, tmp_path: Path) -> None:
-    report = search(right.path, state=tmp_path, inputs=drawn())
+def test_a_sound_package_is_good_after_one_check(tmp_path: Path) -> None:
+    sound = network(tmp_path / "net.mlpackage", 2, dtype="float16")
+    report = search(sound.path, state=tmp_path / "state", inputs=drawn("float16"))
     assert report.exit_code == 0
     assert report.data["verdict"] == "good"
     assert report.data["checks"] == 1
     assert [finding.code for finding in report.findings] == ["all-good"]
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["search.json"]
+
+
+def test_float32_differs_in_nothing_from_float32(right: Package, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no float16 arithmetic"):
+        search(right.path, state=tmp_path, inputs=drawn())
 
 
 @pytest.mark.parametrize("place", [1, 33, OPERATIONS])
@@ -253,14 +263,16 @@ def test_another_search_does_not_go_on(right: Package, wrong: Package, tmp_path:
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "other/1"}', "[1]"])
 def test_a_damaged_state(text: str, right: Package, tmp_path: Path) -> None:
     (tmp_path / "search.json").write_text(text)
+    check = Counting(lambda count, case: "good")
     with pytest.raises(DamagedFile, match=r"search.json cannot be read"):
-        search(right.path, state=tmp_path, inputs=drawn(), resume=True)
+        search(right.path, state=tmp_path, inputs=drawn(), check=check, resume=True)
 
 
 def test_a_state_that_cannot_be_written(right: Package, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    check = Counting(lambda count, case: "good")
     with pytest.raises(OutputError, match="cannot make the folder"):
-        search(right.path, state=tmp_path / "file" / "state", inputs=drawn())
+        search(right.path, state=tmp_path / "file" / "state", inputs=drawn(), check=check)
 
 
 def test_programs_with_states_are_refused(tmp_path: Path) -> None:
@@ -270,12 +282,66 @@ def test_programs_with_states_are_refused(tmp_path: Path) -> None:
     state.shape.extend((4, 16))
     value = net.function.inputs.add(name="s")
     net.output(net.add("relu", "y", (4, 16), x=net.input("x", "float16", (4, 16))), "float16")
-    from tests.layout.packages import set_type
-
     set_type(value.type.stateType.wrappedType, "float16", (4, 16))
     package = net.save(tmp_path / "net.mlpackage")
     with pytest.raises(UnsupportedModel, match='has a state "s", so its program cannot be cut'):
         search(package.path, state=tmp_path / "state", inputs=drawn("float16"))
+
+
+def test_pipelines_are_refused(tmp_path: Path) -> None:
+    spec = new_model()
+    spec.specificationVersion = 9
+    spec.pipeline.models.add().specificationVersion = 9
+    write_package(tmp_path / "net.mlpackage", spec, None)
+    with pytest.raises(UnsupportedModel, match="holds a pipeline of several models"):
+        search(tmp_path / "net.mlpackage", state=tmp_path / "state", inputs={})
+
+
+def test_sizes_that_are_open_are_those_of_the_inputs(tmp_path: Path) -> None:
+    net = Network("float16")
+    x = net.input("x", "float16", ((1, 64), 4))
+    for number in range(3):
+        x = net.add("mul", f"a{number}", ("h", 4), x=x, y=40.0)
+    net.add("square", "b", ("h", 4), x=x)
+    net.add("tanh", "y", ("h", 4), x=x)
+    net.add("add", "z", ("h", 4), x="y", y="b")
+    net.output("z", "float16")
+    package = net.save(tmp_path / "net.mlpackage")
+    inputs = {"x": np.linspace(0.001, 0.01, 36, dtype=np.float16).reshape(9, 4)}
+    report = search(package.path, state=tmp_path / "state", inputs=inputs)
+    assert report.data["found"][0]["operation"] == "b"
+    made = read_package(tmp_path / "state" / "bad.mlpackage").interface()
+    assert [item.type.shape for item in (*made.inputs, *made.outputs)] == [(9, 4), (9, 4)]
+    assert made.dimensions == {}
+
+
+def test_a_classifier_is_judged_by_its_probabilities(tmp_path: Path) -> None:
+    net = Network("float16")
+    x = net.input("x", "float16", (4,))
+    big = net.add("mul", "big", (4,), x=x, y=300.0)
+    square = net.add("square", "square", (4,), x=big)
+    small = net.add("mul", "small", (4,), x=square, y=1e-5)
+    net.add("softmax", "p", (4,), x=small, axis=np.array(0))
+    made = net.block.operations.add(type="classify")
+    made.inputs["probabilities"].arguments.add(name="p")
+    classes = made.inputs["classes"].arguments.add().value
+    set_type(classes.type.listType.type, "string", ())
+    for letter in "abcd":
+        label = classes.immediateValue.list.values.add()
+        set_type(label.type, "string", ())
+        label.immediateValue.tensor.strings.values.append(letter)
+    set_type(made.outputs.add(name="label").type, "string", ())
+    entry = made.outputs.add(name="by_label").type.dictionaryType
+    set_type(entry.keyType, "string", ())
+    set_type(entry.valueType, "float32", ())
+    net.block.outputs.extend(["label", "by_label"])
+    net.spec.description.output.add(name="label").type.stringType.SetInParent()
+    net.spec.description.output.add(name="by_label").type.dictionaryType.stringKeyType.SetInParent()
+    net.spec.description.predictedFeatureName = "label"
+    package = net.save(tmp_path / "net.mlpackage")
+    x_array = {"x": np.array([1.0, 2.0, 0.5, 0.25], np.float16)}
+    report = search(package.path, state=tmp_path / "state", inputs=x_array)
+    assert report.data["found"][0]["operation"] == "square"
 
 
 def test_the_inputs_are_those_of_a_golden_case(right: Package, tmp_path: Path) -> None:
