@@ -14,16 +14,24 @@ or formulas of `[dims]`; names are any text::
     [[texture]]
     name = "normals"
     usage = ["render_target", "shader_read"]    # what the app sets; not compared without it
-    bytes = "8*h*w"         # needed in a heap only
     copies = 2              # one for each of two frames, in turn; 1 without it
-    storage = "private"     # or "shared", which is the default
-    drawable = true         # the picture that is shown: another one each frame, read elsewhere
+    storage = "private"     # or "shared"
+    written_elsewhere = false                   # true: not by this frame, but loaded before
+    read_elsewhere = false                      # true: by something after the frame
+
+    [[texture]]
+    name = "picture"
+    drawable = true         # what is shown: another one each frame, read elsewhere
+
+    [[heap]]
+    name = "scratch"
+    bytes = 16777216
 
     [[buffer]]
     name = "features"
     bytes = "6*h*w"
     heap = "scratch"        # placed there, which makes it share bytes with others
-    heap_offset = 0
+    heap_offset = 0         # textures may be placed too, if their bytes are given
 
     [[tensor]]
     name = "color"
@@ -32,27 +40,25 @@ or formulas of `[dims]`; names are any text::
     usage = ["machine_learning", "compute"]     # or "render"
     buffer = "features"     # in a buffer, from `offset` on; made by the device without it
     offset = 0
-    strides = [1, "w"]      # in elements, innermost first; those that `layout` prints without it
-    written_elsewhere = true                    # not by this frame: loaded once, for instance
-    read_elsewhere = true                       # likewise
-
-    [[heap]]
-    name = "scratch"
-    bytes = 16777216
+    strides = [1, "w", "w*h", "3*w*h"]          # in elements, innermost first; of a buffer only,
+                                                # where those that `layout` prints are the default
+    [[tensor]]
+    name = "big"            # type and size are those of the first network that it is bound to
+    copies = 2
 
     [[pass]]
     name = "gbuffer"
     kind = "render"         # "compute", "machine_learning", "cpu"
     queue = "main"          # the default
-    attachments = ["normals", { resource = "depth", load = true }]
-    reads = [{ resource = "vertices", stages = ["vertex"] }]
-    writes = []             # also { resource, offset, bytes } for a part of a buffer
+    attachments = ["normals"]                   # { resource, load = true } is read as well
+    reads = [{ resource = "features", stages = ["vertex"], offset = 0, bytes = 4096 }]
     stages = ["vertex"]     # further stages that it runs; a render pass has vertices and fragments
 
     [[pass]]
     name = "upscale"
     kind = "machine_learning"
     package = "upscaler.mlpackage"              # or manifest = "upscaler.layout.json", or neither
+    function = "main"
     inputs = { color = "color", history = { resource = "big", frames_ago = 1 } }
     outputs = { upscaled = "big" }
     dims = { h = "h//2" }   # sizes of the network's dimensions; the frame's own without it
@@ -62,43 +68,52 @@ or formulas of `[dims]`; names are any text::
     name = "blur"
     kind = "compute"
 
-    [[pass.step]]           # commands with a barrier between them, in one encoder
+    [[pass.step]]           # commands of one encoder that barriers may part
     name = "rows"
     reads = ["big"]
-    writes = ["temporary"]
+    writes = ["features"]
 
     [[pass.step]]
     name = "columns"
-    reads = ["temporary"]
+    reads = ["features"]
     writes = ["picture"]
 
     [[pass]]
     name = "read back"
     kind = "cpu"            # replaceSlice, getBytes, or memory that the CPU maps
-    reads = ["picture"]
-    waits_for = ["blur"]    # through a shared event; { pass, frames_ago } for an earlier frame
+    reads = ["big"]
+    waits_for = ["upscale"] # through a shared event; { pass, frames_ago } for an earlier frame
 
     [[barrier]]
-    pass = "upscale"
-    form = "consumer"       # barrierAfterQueueStages:beforeStages:, before the pass's commands;
-    after = ["fragment"]    # "producer": barrierAfterStages:beforeQueueStages:, after them;
-    before = ["machine_learning"]               # "encoder": barrierAfterEncoderStages:…, in a pass
+    pass = "blur"
+    form = "encoder"        # barrierAfterEncoderStages:…, within a pass, before one of its steps
+    step = "columns"
+    after = ["dispatch"]
+    before = ["dispatch"]
     visibility = ["device"] # the default; [] for none, "resource_alias" for memory in a heap
-    step = "rows"           # before (producer: after) which step; the first (last) without it
+
+    [[barrier]]
+    pass = "blur"
+    form = "consumer"       # barrierAfterQueueStages:beforeStages:…, before the pass's commands, or
+    after = ["machine_learning"]                # before a step; "producer":
+    before = ["dispatch"]   # barrierAfterStages:beforeQueueStages:…, after them, or after a step
 
     [[fence]]
     update = { pass = "gbuffer", after = ["fragment"] }
-    wait = { pass = "blur", before = ["dispatch"] }
+    wait = { pass = "upscale", before = ["machine_learning"] }
 
-    [[event]]               # between queues: signalled after one pass, awaited before another
+    [[event]]               # signalled after one pass, awaited before another, of another queue
     signal = "gbuffer"
-    wait = "blur"
+    wait = "upscale"
     frames_ago = 0
 
     [[residency_set]]       # compared with what passes use as soon as there is one
     name = "all"
-    resources = ["normals", "features", "scratch"]
+    resources = ["normals", "big", "scratch"]
     queues = ["main"]       # all without it
+
+A name that a table gives may be used everywhere. Metal's default usage of a tensor is compute and
+render; where a file does not tell the usage, the report says which one is needed.
 """
 
 from __future__ import annotations

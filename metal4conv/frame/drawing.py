@@ -2,20 +2,19 @@
 
 A mark on a lane is an access: full for a write, hollow for a read. The line between two marks is a
 dependency: grey where something orders it, red where nothing does, dashed from a frame before.
-Above, between the passes, stand the barriers. SVG 1.1 without scripts or fonts of its own; equal
-frames give equal bytes.
+Above, between the passes, stand the barriers. Equal frames give equal bytes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from html import escape
 
-from metal4conv.frame.analysis import Analysis, Row
+from metal4conv.frame.analysis import Analysis
 from metal4conv.frame.calls import Call
+from metal4conv.frame.canvas import Canvas, number, shorten
 from metal4conv.frame.dependencies import Dependency
 from metal4conv.frame.document import Barrier, Event, Fence
+from metal4conv.frame.messages import Row
 from metal4conv.frame.needed import MissingWait
 from metal4conv.frame.passes import DEFAULT_QUEUE
 from metal4conv.frame.stages import in_order
@@ -35,61 +34,12 @@ COLORS = {
 }
 ORDERED, MISSING, NEEDLESS = "#9a9a9a", "#d0021b", "#b8860b"
 
-STYLE = (
-    "text{font:11px -apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#222}"
-    ".title{font-size:14px;font-weight:600}.pass{fill:#fff;font-weight:600}"
-    ".small{font-size:9.5px;fill:#555}.on{fill:#fff;opacity:.85;font-size:9.5px}"
-    ".edge{font-size:9px;paint-order:stroke;stroke:#fff;stroke-width:3px}"
-)
-
-
-@dataclass
-class Canvas:
-    """Elements in the order in which they are painted."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, name: str, text: str | None = None, title: str = "", /, **values: object) -> None:
-        """One element; attributes and text are escaped. `title` is what a pointer shows."""
-        shown = "".join(
-            f' {key.rstrip("_").replace("_", "-")}="{escape(number(value))}"'
-            for key, value in values.items()
-        )
-        inner = f"<title>{escape(title)}</title>" if title else ""
-        inner += "" if text is None else escape(text)
-        self.lines.append(f"<{name}{shown}>{inner}</{name}>" if inner else f"<{name}{shown}/>")
-
-    def text(self, x: float, y: float, text: str, kind: str = "", **values: object) -> None:
-        """A line of text."""
-        if kind:
-            values["class_"] = kind
-        self.add("text", text, x=x, y=y, **values)
-
-
-def number(value: object) -> str:
-    """A number with at most one digit after the point, or the text.
-
-    >>> number(3.0), number(2.25), number("red")
-    ('3', '2.2', 'red')
-    """
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
-
 
 def svg_of(analysis: Analysis) -> str:
     """The picture as the text of an SVG file."""
     drawing = Drawing(analysis)
     drawing.draw()
-    width, height = number(drawing.width), number(drawing.height)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}">',
-            f"<style>{STYLE}</style>",
-            f'<rect width="{width}" height="{height}" fill="#fff"/>',
-            *drawing.canvas.lines,
-            "</svg>\n",
-        ]
-    )
+    return drawing.canvas.document(drawing.width, drawing.height)
 
 
 class Drawing:
@@ -322,12 +272,3 @@ def label_of(row: Row) -> str:
 def color_of(row: Row) -> str:
     """The colour of a call."""
     return {"missing": MISSING, "needless": NEEDLESS}.get(row.status, "#555")
-
-
-def shorten(text: str, most: int) -> str:
-    """A text with at most so many letters.
-
-    >>> shorten("ambient occlusion", 10)
-    'ambient o…'
-    """
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -15,7 +15,12 @@ from typing import Literal
 from metal4conv.errors import DamagedFile, Metal4ConvError, UsageError, did_you_mean
 from metal4conv.frame.document import Access, Frame, Network, Pass, Resource, Step
 from metal4conv.frame.fields import Fields
-from metal4conv.layout.document import LayoutManifest, TensorLayout, manifest_from_json
+from metal4conv.layout.document import (
+    LayoutManifest,
+    TensorLayout,
+    manifest_from_json,
+    optional_at,
+)
 from metal4conv.layout.findings import layout_findings
 from metal4conv.layout.manifest import layout
 from metal4conv.report import Finding
@@ -144,7 +149,7 @@ class Fitting:
         sizes: Mapping[str, int],
     ) -> None:
         """The heap for intermediate values beside our estimate of what they take."""
-        estimate = manifest.at({}).estimated_bytes if not sizes else estimated(manifest, sizes)
+        estimate = optional_at(manifest.estimated_bytes, {**manifest.sizes, **sizes})
         heap = self.frame.heaps.get(network.intermediates or "")
         if heap is None or heap.bytes is None or not isinstance(estimate, int):
             return
@@ -159,13 +164,6 @@ class Fitting:
                     "the pipeline's intermediatesHeapSize is what counts",
                 )
             )
-
-
-def estimated(manifest: LayoutManifest, sizes: Mapping[str, int]) -> int | str | None:
-    """The estimate for these sizes, allowed or not."""
-    from metal4conv.layout.document import optional_at
-
-    return optional_at(manifest.estimated_bytes, {**manifest.sizes, **sizes})
 
 
 def place_of(item: Pass, step: Step) -> str:

@@ -162,11 +162,9 @@ def read_owner(
     buffers = [name for name, item in known.items() if item.kind == "buffer"]
     if buffer is not None and buffer not in buffers:
         fields.fail("buffer", f'there is no buffer "{buffer}"', did_you_mean(buffer, buffers))
-    for key, owner in (("heap_offset", heap), ("offset", buffer)):
+    for key, owner, what in (("heap_offset", heap, "heap"), ("offset", buffer, "buffer")):
         if key in fields and owner is None:
-            fields.fail(
-                key, f"an offset needs a {'heap' if heap is None and key != 'offset' else 'buffer'}"
-            )
+            fields.fail(key, f"an offset needs a {what}", f"name it with the key {what}")
     if heap is None and buffer is None:
         return None, None, fields.count("copies", 1, least=1, most=MOST_COPIES)
     if "copies" in fields:

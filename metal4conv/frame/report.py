@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from metal4conv.frame.analysis import Analysis, Row, sort_of
+from metal4conv.frame.analysis import Analysis, sort_of
 from metal4conv.frame.calls import call_text, place_text
 from metal4conv.frame.checks import needed_usage
 from metal4conv.frame.document import Barrier, Event, Fence, Frame, Pass, Resource
 from metal4conv.frame.memory import ENDLESS, span_of
+from metal4conv.frame.messages import Row
 from metal4conv.frame.needed import MissingWait
 from metal4conv.frame.stages import in_order
 from metal4conv.report import Report

@@ -1,6 +1,6 @@
 """The stages of a GPU's work, as barriers name them, and the passes that run them.
 
-Names are ours, constants and values those of `MTLStages` (`MTLCommandEncoder.h`, macOS 26 SDK).
+Names are ours, constants those of `MTLStages` (`MTLCommandEncoder.h`, macOS 26 SDK).
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: the constant of `MTLStages`, its value, and the kind of pass that runs it."""
+    """A stage: the constant of `MTLStages`, and the kind of pass that runs it."""
 
     constant: str
-    raw: int
     kind: PassKind
 
 
 # In the order in which a pass goes through them, as far as there is one
 STAGES = {
-    "object": Stage("MTLStageObject", 1 << 3, "render"),
-    "mesh": Stage("MTLStageMesh", 1 << 4, "render"),
-    "vertex": Stage("MTLStageVertex", 1 << 0, "render"),
-    "fragment": Stage("MTLStageFragment", 1 << 1, "render"),
-    "tile": Stage("MTLStageTile", 1 << 2, "render"),
-    "resource_state": Stage("MTLStageResourceState", 1 << 26, "compute"),
-    "blit": Stage("MTLStageBlit", 1 << 28, "compute"),
-    "acceleration_structure": Stage("MTLStageAccelerationStructure", 1 << 29, "compute"),
-    "dispatch": Stage("MTLStageDispatch", 1 << 27, "compute"),
-    "machine_learning": Stage("MTLStageMachineLearning", 1 << 30, "machine_learning"),
+    "object": Stage("MTLStageObject", "render"),
+    "mesh": Stage("MTLStageMesh", "render"),
+    "vertex": Stage("MTLStageVertex", "render"),
+    "fragment": Stage("MTLStageFragment", "render"),
+    "tile": Stage("MTLStageTile", "render"),
+    "resource_state": Stage("MTLStageResourceState", "compute"),
+    "blit": Stage("MTLStageBlit", "compute"),
+    "acceleration_structure": Stage("MTLStageAccelerationStructure", "compute"),
+    "dispatch": Stage("MTLStageDispatch", "compute"),
+    "machine_learning": Stage("MTLStageMachineLearning", "machine_learning"),
 }
 ORDER = {name: position for position, name in enumerate((CPU, *STAGES))}
 
