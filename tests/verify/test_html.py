@@ -21,7 +21,9 @@ from tests.verify.pages import (
     verify_report,
 )
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the PATH")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="neither chromium nor google-chrome is on the PATH"
+)
 
 OPERATIONS = 2000
 FAULT = 1203

@@ -164,6 +164,13 @@ def test_nothing_ran(tmp_path: Path) -> None:
     assert "Nothing was run: no Metal here." in text
 
 
+def test_tensors_of_another_machine(tmp_path: Path) -> None:
+    report = verify_report(built(branches(), tmp_path))
+    far = replace(report, data=report.data | {"host": "me@mac"}, pictures=())
+    assert "There are no pictures: the tensors stay on" in text_of(page_html(far, COMMAND))
+    assert "There are no pictures" not in text_of(page_html(report, COMMAND))
+
+
 def test_nothing_to_compare_with(tmp_path: Path) -> None:
     report = verify_report(built(branches(), tmp_path))
     alone = {"name": "left", "passed": True, "problems": []}

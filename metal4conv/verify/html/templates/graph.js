@@ -359,9 +359,11 @@ class GraphView {
   paintNode(node, number) {
     const { context, scale } = this;
     const x = node.x - node.width / 2, y = node.rank * RANK - BOX / 2;
-    const ring = number === this.selected ? this.colors.accent
-      : number === this.first ? this.colors.bad
-      : this.hits.has(number) ? this.colors.hit : null;
+    const rings = [];
+    if (number === this.first) rings.push(this.colors.bad);
+    if (number === this.selected) rings.push(this.colors.accent);
+    else if (this.hits.has(number)) rings.push(this.colors.hit);
+    const ring = rings.at(-1) ?? null;
     if (scale < 0.41) {
       const least = 2.5 / scale;
       context.fillStyle = ring ?? this.farColor(node);
@@ -385,13 +387,14 @@ class GraphView {
       context.roundRect(x, y, 6, BOX, [6, 0, 0, 6]);
       context.fill();
     }
-    if (ring) {
-      context.lineWidth = 3;
-      context.strokeStyle = ring;
+    context.lineWidth = 3;
+    rings.forEach((color, index) => {
+      const out = 3 + 4 * index;
+      context.strokeStyle = color;
       context.beginPath();
-      context.roundRect(x - 3.5, y - 3.5, node.width + 7, BOX + 7, node.kind ? BOX / 2 + 3 : 9);
+      context.roundRect(x - out, y - out, node.width + 2 * out, BOX + 2 * out, (node.kind ? BOX / 2 : 6) + out);
       context.stroke();
-    }
+    });
     context.fillStyle = text;
     context.textAlign = "center";
     context.textBaseline = "middle";
