@@ -29,12 +29,15 @@ def command(file: str, dims: tuple[str, ...], svg: str | None, **shown: bool) ->
 
     from metal4conv import console
     from metal4conv.commands.frame_tables import show_frame
+    from metal4conv.errors import UsageError
     from metal4conv.frame.analysis import analyse
     from metal4conv.frame.drawing import svg_of
     from metal4conv.frame.report import report_of
     from metal4conv.inspection import parse_number
     from metal4conv.outputs import write_file
 
+    if svg is not None and Path(svg).is_dir():
+        raise UsageError(f"{svg} is a folder, and a file is to be written", where="--svg")
     with console.talking() as say:
         say(f"reading {file}")
         analysis = analyse(file, dict(parse_number(text) for text in dims))

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from metal4conv.frame.barriers import barrier_findings
 from metal4conv.frame.calls import Call, call_text
-from metal4conv.frame.checks import residency_findings, storage_findings, usage_findings
+from metal4conv.frame.checks import (
+    in_place_findings,
+    residency_findings,
+    storage_findings,
+    usage_findings,
+)
 from metal4conv.frame.contents import content_findings
 from metal4conv.frame.dependencies import Dependency, dependencies_of
 from metal4conv.frame.document import Frame, Synchronization
@@ -50,6 +55,7 @@ def analyse(path: str | Path, sizes: Mapping[str, int] | None = None) -> Analysi
         *usage_findings(conflicts),
         *residency_findings(conflicts),
         *storage_findings(conflicts),
+        *in_place_findings(conflicts),
         *memory_findings(conflicts),
         *content_findings(conflicts),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 
 from metal4conv.frame.document import Frame, Resource
 from metal4conv.frame.hazards import Conflicts
@@ -90,6 +91,27 @@ def storage_findings(conflicts: Conflicts) -> Iterator[Finding]:
                     resource.name,
                     f'the CPU uses {resource.kind} "{resource.name}", whose storage is private',
                     "make it shared, or copy it on the GPU",
+                )
+
+
+def in_place_findings(conflicts: Conflicts) -> Iterator[Finding]:
+    """What a network reads and writes in one dispatch; attachments that their own pass samples."""
+    for item in conflicts.items:
+        owner = conflicts.frame.passes[item.pass_number]
+        for pair in combinations(conflicts.touches[item.number], 2):
+            other, writing = sorted(pair, key=lambda t: (t.access.attachment, t.access.writes))
+            if not writing.access.writes or not writing.meets(other, 0):
+                continue
+            sampled = writing.access.attachment and not other.access.attachment
+            if sampled or owner.kind == "machine_learning":
+                names = dict.fromkeys((other.access.resource, writing.access.resource))
+                deed = "reads" if other.access.reads else "writes"
+                yield fail(
+                    "in-place",
+                    owner.name,
+                    f'"{owner.name}" {deed} and writes the same bytes at once: '
+                    f"{', '.join(quoted(tuple(names)))}",
+                    "give it copies that take turns, or memory of its own",
                 )
 
 

@@ -131,8 +131,7 @@ def read_resource(
     heap, buffer, copies = read_owner(fields, heaps, known)
     usage = frozenset(fields.words("usage", USAGES[kind])) if "usage" in fields else None
     storage = fields.choice("storage", ("shared", "private")) if "storage" in fields else None
-    placed = fields.size("bytes") if kind != "tensor" else None
-    if heap is not None and placed is None:
+    if heap is not None and "bytes" not in fields:
         fields.fail("heap", "what is placed in a heap needs its bytes", "give the key bytes")
     return Resource(
         name=fields.name(),
@@ -140,15 +139,15 @@ def read_resource(
         usage=usage,
         copies=copies,
         storage=storage,
-        bytes=placed,
+        bytes=fields.size("bytes"),
         heap=heap,
-        heap_offset=fields.size("heap_offset") or 0 if kind != "tensor" else 0,
+        heap_offset=fields.size("heap_offset") or 0,
         buffer=buffer,
-        offset=fields.size("offset") or 0 if kind == "tensor" else 0,
-        **(read_shape(fields) if kind == "tensor" else {}),
+        offset=fields.size("offset") or 0,
+        **read_shape(fields),
         written_elsewhere=fields.flag("written_elsewhere"),
         read_elsewhere=fields.flag("read_elsewhere"),
-        drawable=fields.flag("drawable") if kind == "texture" else False,
+        drawable=fields.flag("drawable"),
     )
 
 

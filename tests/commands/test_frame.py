@@ -104,6 +104,14 @@ def test_picture(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
     assert picture.stat().st_mtime_ns == stamp
 
 
+def test_picture_does_not_take_a_folder(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
+    (tmp_path / "keep").mkdir()
+    done = metal4conv("frame", FRAMES / "read_back.toml", "--svg", tmp_path / "keep")
+    assert done.code == 2
+    assert "is a folder" in done.stderr
+    assert (tmp_path / "keep").is_dir()
+
+
 def test_names_are_text_in_the_picture(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
     frame = (FRAMES / "single_buffered.toml").read_text("utf-8")
     frame = frame.replace('"uniforms"', "'<b>&\"x'").replace('"draw"', '"</svg> \'draw"')
