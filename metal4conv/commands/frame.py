@@ -11,8 +11,13 @@ from metal4conv.commands import output_options
     "--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another number for a dimension."
 )
 @click.option("--svg", metavar="FILE.svg", help="Draw passes, resources and what waits for what.")
+@click.option(
+    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
+)
 @output_options
-def command(file: str, dims: tuple[str, ...], svg: str | None, **shown: bool) -> int:
+def command(
+    file: str, dims: tuple[str, ...], svg: str | None, depfile: str | None, **shown: bool
+) -> int:
     """Check the passes of a frame: what must wait for what, and which barriers are missing.
 
     The file lists passes (render, compute, machine learning, CPU) with the textures, buffers and
@@ -32,10 +37,13 @@ def command(file: str, dims: tuple[str, ...], svg: str | None, **shown: bool) ->
     from metal4conv.errors import UsageError
     from metal4conv.frame.analysis import analyse
     from metal4conv.frame.drawing import svg_of
+    from metal4conv.frame.networks import files_read
     from metal4conv.frame.report import report_of
     from metal4conv.inspection import parse_number
-    from metal4conv.outputs import write_file
+    from metal4conv.outputs import depfile_text, write_file
 
+    if depfile is not None and svg is None:
+        raise UsageError("--depfile needs --svg: nothing else is written", where="--depfile")
     if svg is not None and Path(svg).is_dir():
         raise UsageError(f"{svg} is a folder, and a file is to be written", where="--svg")
     with console.talking() as say:
@@ -43,5 +51,7 @@ def command(file: str, dims: tuple[str, ...], svg: str | None, **shown: bool) ->
         analysis = analyse(file, dict(parse_number(text) for text in dims))
     if svg is not None:
         write_file(Path(svg), svg_of(analysis))
+        if depfile is not None:
+            write_file(Path(depfile), depfile_text([Path(svg)], files_read(analysis.frame)))
     report = report_of(analysis, () if svg is None else (svg,))
     return console.show(report, show_frame)

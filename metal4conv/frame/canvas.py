@@ -29,11 +29,13 @@ class Canvas:
         inner += "" if text is None else escape(text)
         self.lines.append(f"<{name}{shown}>{inner}</{name}>" if inner else f"<{name}{shown}/>")
 
-    def text(self, x: float, y: float, text: str, kind: str = "", **values: object) -> None:
+    def text(
+        self, x: float, y: float, text: str, kind: str = "", title: str = "", /, **values: object
+    ) -> None:
         """A line of text."""
         if kind:
             values["class_"] = kind
-        self.add("text", text, x=x, y=y, **values)
+        self.add("text", text, title, x=x, y=y, **values)
 
     def document(self, width: float, height: float) -> str:
         """The text of the SVG file."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from metal4conv.frame.analysis import Analysis
-from metal4conv.frame.calls import Call
+from metal4conv.frame.calls import Call, call_text, place_text
 from metal4conv.frame.canvas import Canvas, number, shorten
 from metal4conv.frame.dependencies import Dependency
 from metal4conv.frame.document import Barrier, Event, Fence
@@ -154,7 +154,7 @@ class Drawing:
             x1, y1 = max(x2 - 46, self.left), y2
             style["stroke_dasharray"] = "4 3"
             told += f", {item.ago} frame{'s' * (item.ago > 1)} ago"
-        bend = 0.0 if y1 == y2 and x2 - x1 <= COLUMN else 11.0
+        bend = 0.0 if y1 == y2 and x2 - x1 < 1.5 * COLUMN else 11.0
         middle = (x1 + x2) / 2
         if y1 == y2:
             path = f"M{number(x1)} {number(y1)}Q{number(middle)} {number(y1 - 2 * bend)} "
@@ -187,9 +187,9 @@ class Drawing:
             )
             for position, (row, color) in enumerate(zip(rows, colors, strict=True)):
                 y = self.boxes - 12 - (len(rows) - 1 - position) * 15
-                self.canvas.text(
-                    x, y, label_of(row), "edge", text_anchor="middle", style=f"fill:{color}"
-                )
+                style = {"text_anchor": "middle", "style": f"fill:{color}"}
+                title = f"{place_text(self.frame, row.call)}: {call_text(row.call)}"
+                self.canvas.text(x, y, label_of(row), "edge", title, **style)
 
     def draw_legend(self) -> None:
         """What marks and colours mean."""
@@ -258,7 +258,7 @@ def label_of(row: Row) -> str:
     """A call in a few letters."""
     match row.call:
         case Barrier(form=form, after=after, before=before, level=level):
-            mark = {"consumer": "", "producer": "p ", "encoder": "in pass "}[form]
+            mark = "in pass " if form == "encoder" else ""
             ends = ["+".join(SHORT.get(s, s) for s in in_order(side)) for side in (after, before)]
             return f"{mark}{ends[0]} → {ends[1]}{('', '', ' (alias)')[level]}"
         case Fence(update_pass=first):

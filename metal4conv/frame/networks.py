@@ -166,6 +166,19 @@ class Fitting:
             )
 
 
+def files_read(frame: Frame) -> list[Path]:
+    """The frame's file, its manifests, and the files of its packages."""
+    networks = [step.network for item in frame.passes for step in item.steps if step.network]
+    paths = [network.path for network in networks if network.path is not None]
+    inner = [
+        file
+        for path in dict.fromkeys(paths)
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        if file.is_file()
+    ]
+    return [Path(frame.file), *inner]
+
+
 def place_of(item: Pass, step: Step) -> str:
     """What messages call a step."""
     return f'"{item.name}", step "{step.name}"' if step.name else f'"{item.name}"'

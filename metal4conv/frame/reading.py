@@ -78,11 +78,13 @@ def read_dims(table: Fields, given: Mapping[str, int]) -> dict[str, int]:
     names = table.mapping("dims")
     dims = Fields(names, f"{table.place}: [dims]", names)
     known = {name: dims.count(name, 1, least=1) for name in names}
-    for name in given:
+    for name, size in given.items():
+        if size < 1:
+            raise UsageError(f"expected 1 or more, got {size}", where=f"--dim {name}={size}")
         if name not in known:
             raise UsageError(
                 f'the frame has no dimension "{name}"',
-                where=f"--dim {name}={given[name]}",
+                where=f"--dim {name}={size}",
                 hint=did_you_mean(name, known),
             )
     return {**known, **given}

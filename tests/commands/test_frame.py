@@ -64,6 +64,9 @@ def test_another_size(metal4conv: Callable[..., Done]) -> None:
     done = metal4conv("frame", FRAMES / "upscaler_fits.toml", "--dim", "h=721")
     assert done.code == 1
     assert "dimension h cannot be 721, allowed is 16 to 2160 in steps of 8" in done.stderr
+    done = metal4conv("frame", FRAMES / "upscaler_fits.toml", "--dim", "h=0")
+    assert done.code == 2
+    assert "expected 1 or more, got 0" in done.stderr
     done = metal4conv("frame", FRAMES / "upscaler_fits.toml", "--dim", "hight=720")
     assert done.code == 2
     assert 'the frame has no dimension "hight"' in done.stderr
@@ -90,7 +93,7 @@ def test_picture(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
     done = metal4conv("frame", FRAMES / "async_compute_event_missing.toml", "--svg", picture)
     assert done.code == 1
     root = ElementTree.parse(picture).getroot()
-    texts = [item.text for item in root.iter(f"{SVG}text")]
+    texts = shown_texts(root)
     assert {"gbuffer", "occlude", "shadows", "lighting", "occlusion", "shadow map"} <= {*texts}
     assert "event of occlude" in texts
     red = [item for item in root.iter(f"{SVG}path") if item.get("stroke") == "#d0021b"]
@@ -102,6 +105,27 @@ def test_picture(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
     stamp = picture.stat().st_mtime_ns
     metal4conv("frame", FRAMES / "async_compute_event_missing.toml", "--svg", picture)
     assert picture.stat().st_mtime_ns == stamp
+
+
+def shown_texts(root: ElementTree.Element) -> list[str]:
+    """The texts of a picture, without what only a pointer shows."""
+    return [
+        (item.text or "") + "".join(inner.tail or "" for inner in item)
+        for item in root.iter(f"{SVG}text")
+    ]
+
+
+def test_depfile(
+    tmp_path: Path, metal4conv: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FRAMES)
+    done = metal4conv("frame", "read_back.toml", "--depfile", tmp_path / "frame.d")
+    assert done.code == 2
+    assert "--depfile needs --svg" in done.stderr
+    picture, depfile = tmp_path / "frame.svg", tmp_path / "frame.d"
+    assert metal4conv("frame", "read_back.toml", "--svg", picture, "--depfile", depfile).code == 0
+    rule = depfile.read_text("utf-8").splitlines()[0]
+    assert rule == f"{picture}: read_back.toml networks/classifier.layout.json"
 
 
 def test_picture_does_not_take_a_folder(tmp_path: Path, metal4conv: Callable[..., Done]) -> None:
@@ -118,7 +142,7 @@ def test_names_are_text_in_the_picture(tmp_path: Path, metal4conv: Callable[...,
     (tmp_path / "frame.toml").write_text(frame, "utf-8")
     picture = tmp_path / "frame.svg"
     assert metal4conv("frame", tmp_path / "frame.toml", "--svg", picture).code == 1
-    texts = [item.text for item in ElementTree.parse(picture).getroot().iter(f"{SVG}text")]
+    texts = shown_texts(ElementTree.parse(picture).getroot())
     assert '<b>&"x' in texts
     assert "</svg> 'draw" in texts
 
