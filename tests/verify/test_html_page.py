@@ -21,7 +21,7 @@ from metal4conv.mil.correspondence import KEY, SourceValue, correspondence_text,
 from metal4conv.report import Finding, Picture, Report
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, golden_path, write_golden
 from metal4conv.verify.html.page import page_html, write_html
-from metal4conv.verify.html.pictures import LARGEST, MOST_TENSORS, gallery
+from metal4conv.verify.html.pictures import LARGEST, MOST_CHARACTERS, MOST_TENSORS, gallery
 from tests.conftest import Done
 from tests.verify.pages import (
     HOSTILE,
@@ -103,7 +103,7 @@ def test_verify(off: float, verdict: str, said: str, tmp_path: Path) -> None:
     assert "golden vectors net.golden.safetensors: onnx model" in text
     assert "h=8; h=16" in text
     assert text.count("16 × 8") == 2, "a row for each output of the larger case"
-    assert ("metal4conv debug" in text) == (off > 0)
+    assert f"metal4conv debug {tmp_path}/net.mlpackage --against SOURCE" in text
 
 
 def test_debug(tmp_path: Path) -> None:
@@ -219,6 +219,16 @@ def test_pictures_have_a_budget_and_those_that_differ_come_first() -> None:
     assert len(shown.rows) == MOST_TENSORS
     assert shown.left_out == 20 - MOST_TENSORS
     assert [row.case for row in shown.rows[:3]] == ["case17", "case0", "case1"]
+
+
+def test_noise_takes_more_of_the_budget() -> None:
+    noise = np.random.default_rng(0).random((1, 3, 512, 512), np.float32)
+    pictures = [Picture("y", f"case{number}", noise, noise[..., ::-1]) for number in range(6)]
+    shown = gallery(pictures, set())
+    sizes = [sum(len(picture.uri) for picture in row.pictures) for row in shown.rows]
+    assert 1 < len(sizes) < 6
+    assert sum(sizes) <= MOST_CHARACTERS < sum(sizes) + sizes[0] + 100_000
+    assert shown.left_out == 6 - len(sizes)
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def commands(report: Report, command_line: Sequence[str]) -> list[tuple[str, str
     """Commands, each with what it is for."""
     package = shlex.quote(str(report.data["package"]))
     rows = [("this report", shlex.join(command_line))]
-    if report.kind == "verify" and not report.passed:
+    if report.kind == "verify":
         rows.append(
             (
-                "the first operation that differs, where SOURCE is the source model",
+                "the error of each operation, where SOURCE is the source model",
                 f"metal4conv debug {package} --against SOURCE",
             )
         )

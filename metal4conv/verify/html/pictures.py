@@ -23,6 +23,9 @@ from metal4conv.view.pictures import (
 MOST_TENSORS = 12
 """Of one page; each has up to three pictures."""
 
+MOST_CHARACTERS = 12_000_000
+"""Of all pictures in a page, so that it opens at once; noise does not compress."""
+
 LARGEST = 512
 """Pixels of a picture's longer side."""
 
@@ -65,8 +68,15 @@ def gallery(pictures: Sequence[Picture], failing: set[tuple[str, str]]) -> Galle
     """
     likely = [item for item in pictures if is_picture(item.actual.shape)]
     likely.sort(key=lambda item: (item.case, item.name) not in failing)
-    rows = tuple(picture_row(item) for item in likely[:MOST_TENSORS])
-    return Gallery(rows, max(len(likely) - MOST_TENSORS, 0))
+    rows: list[PictureRow] = []
+    room = MOST_CHARACTERS
+    for item in likely[:MOST_TENSORS]:
+        row = picture_row(item)
+        room -= sum(len(picture.uri) for picture in row.pictures)
+        if room < 0 and rows:
+            break
+        rows.append(row)
+    return Gallery(tuple(rows), len(likely) - len(rows))
 
 
 def picture_row(item: Picture) -> PictureRow:
