@@ -61,7 +61,7 @@ def page_html(report: Report, command_line: Sequence[str]) -> str:
     chart = error_chart(operations, report.data.get("first"))
     script = script_text()
     return (
-        environment_of_templates()
+        template_environment()
         .get_template("page.html.j2")
         .render(
             report=report,
@@ -93,7 +93,7 @@ def page_html(report: Report, command_line: Sequence[str]) -> str:
     )
 
 
-def environment_of_templates() -> Environment:
+def template_environment() -> Environment:
     """Templates that escape what they are given, and show what is hidden in it."""
     made = Environment(
         loader=FileSystemLoader(FOLDER),
