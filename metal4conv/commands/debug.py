@@ -67,7 +67,8 @@ def command(
       metal4conv debug build/upscaler.mlpackage --reduce -o case
     """
     from metal4conv import console
-    from metal4conv.commands.debug_cutting import cut, show_cutting
+    from metal4conv.commands.cutting_tables import show_cutting
+    from metal4conv.commands.debug_cutting import cut
     from metal4conv.commands.debug_tables import show_debug
     from metal4conv.debug.debugging import debug, options_of_package
     from metal4conv.errors import UsageError

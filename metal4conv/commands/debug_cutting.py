@@ -1,8 +1,8 @@
-"""`debug --search` and `debug --reduce`: their options, what they call, and how it looks."""
+"""`debug --search` and `debug --reduce`: their options, and what they call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from metal4conv.debug.reference import MakeReference
     from metal4conv.frontends.source import SourceOptions
     from metal4conv.mil.package import Package
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Say = Callable[[str], None]
-Json = Mapping[str, Any]  # Any: a JSON object
 
 
 def cutting_options(function: Decorated) -> Decorated:
@@ -193,70 +190,3 @@ def resumable(path: str, folder: Path) -> Iterator[None]:
         if any((folder / name).exists() for name in ("search.json", "reduce.json")):
             click.echo(f"to go on: the same command with --resume (state in {folder})", err=True)
         raise
-
-
-def show_cutting(report: Report, console: Console) -> None:
-    """What was found, or what was written."""
-    if report.kind == "debug search":
-        show_search(report.data, console)
-    else:
-        show_reduction(report, console)
-
-
-TITLES = ("", "value", "dtype", "shape", "min", "max", "mean", "NaN", "inf")
-
-
-def show_search(data: Json, console: Console) -> None:
-    """The first bad operation with the ranges of its inputs and outputs."""
-    from metal4conv.commands.rendering import value_cells
-    from metal4conv.console import table
-
-    for found in data["found"]:
-        source = f", {found['source']}" if found["source"] else ""
-        console.print(f"{found['operation']} ({found['type']}){source}", markup=False)
-        rows = [
-            *((item["parameter"], *value_cells(item)) for item in found["inputs"]),
-            *(("→", *value_cells(item)) for item in found["outputs"]),
-        ]
-        console.print(table(TITLES, rows, right="min max mean NaN inf"))
-        console.print()
-    console.print(
-        f"{data['package']} is {data['verdict']}: {data['checks']} "
-        f"{'check' if data['checks'] == 1 else 'checks'} of "
-        f"{data['operations']} operations, by {data['judge']}",
-        markup=False,
-        soft_wrap=True,
-    )
-    if "repeat" in data:
-        console.print(f"again: {data['repeat']}", markup=False, soft_wrap=True)
-
-
-def show_reduction(report: Report, console: Console) -> None:
-    """The operations that are left, and the files."""
-    from metal4conv.console import table
-
-    data = report.data
-    if data["verdict"] != "reduced":
-        console.print(f"{data['package']} {data['verdict']}", markup=False, soft_wrap=True)
-        return
-    rows = [
-        (
-            row["operation"],
-            row["type"],
-            ", ".join(item["name"] for item in row["inputs"]),
-            row["source"],
-        )
-        for row in data["parts"]
-    ]
-    console.print(table(("operation", "type", "reads", "in the source"), rows))
-    console.print()
-    counts = data["operations"]
-    console.print(
-        f"{counts['after']} of {counts['before']} operations, {data['checks']} checks; it fails: "
-        f"{data['fails']}",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(f"again: {data['repeat']}", markup=False, soft_wrap=True)
-    for path in report.files:
-        console.print(path, markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from metal4conv.debug.case import Case, inputs_path, judge, outputs_path
-from metal4conv.errors import UsageError
+from metal4conv.errors import OutputError, UsageError
 from metal4conv.verify.tolerance import GivenTolerance
 
 Verdict = Literal["good", "bad", "skip"]
@@ -111,7 +111,10 @@ class CommandCheck:
         }
         status, output = run_command(words, environment, self.timeout)
         if self.log is not None:
-            self.log.write_bytes(output)
+            try:
+                self.log.write_bytes(output)
+            except OSError as error:
+                raise OutputError(f"cannot write {self.log}: {error.strerror}") from None
         return self.answer(status)
 
     def answer(self, status: int | None) -> Answer:

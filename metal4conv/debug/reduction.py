@@ -38,7 +38,6 @@ from metal4conv.verify.tolerance import GivenTolerance
 
 JOURNAL = "reduce.json"
 README = "README.md"
-DIFFERS = "it does not give what is expected of it"
 
 MOST_CHECKS = 300
 """After so many checks, what was reached is the answer."""
@@ -111,7 +110,7 @@ def reduce_package(
         found = run.smallest()
         if found is None:
             remove_work(work)
-            return nothing_to_reduce(opened, flow, journal, failure.text if failure else DIFFERS)
+            return nothing_to_reduce(opened, flow, journal, failure)
         say("writing the case")
         case = write_case(stage.folder, name, opened, flow, found, expected, values.shapes)
         case = add_manifest(stage, case, opened, name)

@@ -31,7 +31,9 @@ Json = dict[str, Any]  # Any: a JSON object
 VERSIONS = ("coremltools", "numpy", "torch", "protobuf")
 
 
-def nothing_to_reduce(package: Package, flow: Dataflow, journal: Journal, failure: str) -> Report:
+def nothing_to_reduce(
+    package: Package, flow: Dataflow, journal: Journal, failure: Failure | None
+) -> Report:
     """The report about a package that does not fail."""
     data = {
         "package": str(package.path),
@@ -40,11 +42,16 @@ def nothing_to_reduce(package: Package, flow: Dataflow, journal: Journal, failur
         "checks": len(journal.steps),
         "operations": {"before": len(flow.working)},
     }
+    what = (
+        "the whole package gives what is expected of it"
+        if failure is None
+        else f"of the whole package it is not true that {failure.text}"
+    )
     finding = Finding(
         "failure",
         "does-not-fail",
-        f"there is nothing to reduce: of the whole package it is not true that {failure}",
-        hint="name another case with --case, or what decides with --check",
+        f"there is nothing to reduce: {what}",
+        hint="name another case with --case, or what decides with --check or --against",
     )
     return Report("debug reduce", data, (finding,))
 

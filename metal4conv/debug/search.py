@@ -22,7 +22,8 @@ from metal4conv.debug.values import RunValues, check_cuttable
 from metal4conv.errors import OutputError, UnsupportedModel, UsageError
 from metal4conv.execute.interpreter import Executor
 from metal4conv.layout.manifest import content_sha256
-from metal4conv.mil.cutting import Cut, can_be_fed, can_be_output
+from metal4conv.mil.border import can_be_fed, can_be_output
+from metal4conv.mil.cutting import Cut
 from metal4conv.mil.dataflow import Dataflow, dataflow
 from metal4conv.mil.package import Package, read_package
 from metal4conv.report import Report
@@ -283,9 +284,13 @@ class Search:
 
     def case(self, name: str, cut: Cut) -> Case:
         """A part on disk."""
-        return write_case(
-            self.folder, name, self.package, self.flow, cut, self.reference, self.values.shapes
-        )
+        shapes = self.values.shapes
+        try:
+            return write_case(
+                self.folder, name, self.package, self.flow, cut, self.reference, shapes
+            )
+        except OSError as error:
+            raise OutputError(f"cannot write to {self.folder}: {error.strerror}") from error
 
     def repeat(self, culprits: Sequence[Culprit]) -> list[str] | None:
         """The words that repeat the deciding check by hand, whose files are named `bad`."""

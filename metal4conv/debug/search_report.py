@@ -19,6 +19,8 @@ from metal4conv.report import Finding, Report
 
 Json = dict[str, Any]  # Any: a JSON object
 
+FIRST = "is the first bad one"
+
 
 @dataclass(frozen=True)
 class Culprit:
@@ -128,7 +130,10 @@ def search_findings(
     """What was found, in words."""
     if not culprits:
         return [Finding("info", "all-good", "the whole package is good: there is nothing to find")]
-    findings = [culprit_finding(flow, item) for item in culprits]
+    findings = [
+        culprit_finding(flow, item, "is bad, too, behind good values" if number else FIRST)
+        for number, item in enumerate(culprits)
+    ]
     if len(culprits) > 1:
         findings.append(
             Finding(
@@ -152,13 +157,13 @@ def search_findings(
     return findings
 
 
-def culprit_finding(flow: Dataflow, culprit: Culprit) -> Finding:
+def culprit_finding(flow: Dataflow, culprit: Culprit, what: str) -> Finding:
     """One culprit in words."""
     first, last = (flow.operations[culprit.places[n]] for n in (0, -1))
     name = first.outputs[0].name if first.outputs else first.name
     if len(culprit.places) > 1:
         message = (
-            f"one of {len(culprit.places)} operations is the first bad one, from {name} "
+            f"one of {len(culprit.places)} operations {what}, from {name} "
             f"({first.type}) to {last.outputs[0].name} ({last.type}): the check cannot tell "
             "which"
         )
@@ -169,5 +174,5 @@ def culprit_finding(flow: Dataflow, culprit: Culprit) -> Finding:
         "several operations add up until here",
         "skip": "what it does alone could not be checked",
     }[culprit.alone]
-    message = f"operation {name} ({first.type}) is the first bad one ({culprit.detail}); {alone}"
+    message = f"operation {name} ({first.type}) {what} ({culprit.detail}); {alone}"
     return Finding("failure", "first-bad-operation", message, name)

@@ -14,7 +14,8 @@ from itertools import pairwise
 from metal4conv.debug.reference import Reference
 from metal4conv.debug.search import around
 from metal4conv.debug.values import RunValues
-from metal4conv.mil.cutting import Cut, border_values, can_be_fed, can_be_output
+from metal4conv.mil.border import can_be_fed, can_be_output
+from metal4conv.mil.cutting import Cut, border_values
 from metal4conv.mil.dataflow import Dataflow
 
 ROUNDS = 3

@@ -12,7 +12,6 @@ specification version 7 a float16 is a float32. A single number becomes a consta
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import numpy as np
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.mil.blobs import copy_blobs
+from metal4conv.mil.border import border_dtype, can_be_input, can_be_literal, can_be_output
 from metal4conv.mil.correspondence import KEY as CORRESPONDENCE_KEY
 from metal4conv.mil.dataflow import Dataflow, dataflow
 from metal4conv.mil.dtypes import DTYPES
@@ -39,15 +39,6 @@ from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import TensorType, Value
 from metal4conv.mil.schema import new_model
 from metal4conv.mil.writer import write_package
-
-LARGEST_RANK = 5
-"""Core ML takes arrays of so many dimensions."""
-
-LARGEST_LITERAL = 64
-"""Elements of a value that may become a constant of a part, where it can be no input."""
-
-FLOAT16_FEATURES = 7
-"""The specification version from which on inputs and outputs may be float16."""
 
 WEIGHTS = "@model_path/weights/weight.bin"
 
@@ -81,47 +72,6 @@ class Part:
     package: Package
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-
-
-def border_dtype(dtype: str, specification_version: int) -> str | None:
-    """The element type by which Core ML takes a value from outside; None where it has none.
-
-    >>> border_dtype("float16", 9), border_dtype("bool", 9), border_dtype("string", 9)
-    ('float16', 'int32', None)
-    """
-    match dtype:
-        case "float16":
-            return "float16" if specification_version >= FLOAT16_FEATURES else "float32"
-        case "float32" | "int32":
-            return dtype
-        case "bool" | "int8" | "uint8" | "int16" | "uint16":
-            return "int32"
-    return None
-
-
-def can_be_output(type: TensorType | None, specification_version: int) -> bool:
-    """Whether a value of this type can be an output, with a cast where that is needed."""
-    if type is None or len(type.shape) > LARGEST_RANK:
-        return False
-    return border_dtype(type.dtype, specification_version) is not None
-
-
-def can_be_fed(type: TensorType | None, shape: tuple[int, ...], specification_version: int) -> bool:
-    """Whether a value of this type can come from outside: as an input, or as a constant."""
-    return can_be_input(type, shape, specification_version) or can_be_literal(type, shape)
-
-
-def can_be_input(
-    type: TensorType | None, shape: tuple[int, ...], specification_version: int
-) -> bool:
-    """Whether it can be an input: Core ML takes neither single numbers nor empty arrays."""
-    return can_be_output(type, specification_version) and bool(shape) and 0 not in shape
-
-
-def can_be_literal(type: TensorType | None, shape: tuple[int, ...]) -> bool:
-    """Whether it can be a constant."""
-    kinds = ("bool", "int32", "float16", "float32")
-    return type is not None and type.dtype in kinds and math.prod(shape) <= LARGEST_LITERAL
 
 
 def border_values(flow: Dataflow, cut: Cut) -> tuple[str, ...]:
