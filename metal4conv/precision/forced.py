@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from metal4conv.mil.program import Function
+from metal4conv.precision.eligible import (
+    NEVER,
+    constants_of,
+    inner_operations,
+    overflowing_constant,
+)
 from metal4conv.precision.measuring import Measured
 from metal4conv.precision.probing import Node
 
@@ -32,6 +39,19 @@ def forced_operations(nodes: Sequence[Node], runs: Iterable[Measured]) -> dict[s
         inner = {name: reason for name, reason in run.reasons.items() if name not in known}
         names = {**inner, **names}
     return names
+
+
+def constant_reasons(function: Function) -> dict[str, str]:
+    """The operations that the converter itself keeps, for a constant such as a mask's."""
+    constants = constants_of(function)
+    found = {}
+    for operation in inner_operations(function.block):
+        if operation.type in NEVER:
+            continue
+        number = overflowing_constant(operation, constants)
+        if number is not None:
+            found[operation.name] = f"its constant {number:.1e} is beyond float16's 65,504"
+    return found
 
 
 def makers_of(nodes: Sequence[Node]) -> dict[str, int]:

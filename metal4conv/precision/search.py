@@ -14,7 +14,7 @@ from metal4conv.mil.interface import Interface
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import Function
 from metal4conv.precision.eligible import inner_operations
-from metal4conv.precision.forced import forced_operations
+from metal4conv.precision.forced import constant_reasons, forced_operations
 from metal4conv.precision.measuring import Measured, measure
 from metal4conv.precision.mixing import Narrowing, mixed
 from metal4conv.precision.model import ErrorModel, error_model
@@ -34,6 +34,12 @@ A converted package that misses the tolerance, against the estimate, earns `MORE
 MORE_RUNS = 10
 MOST_MEASURED = 3
 """Golden cases that are measured before the search; the last round runs all of them."""
+
+CLOSE = 0.3
+"""From this part of the allowed error on, an estimate needs a run."""
+
+NEGLIGIBLE = 0.02
+"""Up to this part, it needs none before the last round."""
 
 MOST_CLIMBING = 9
 """Runs that look for how far to go along the ranking."""
@@ -71,7 +77,7 @@ class Search:
     """How far the last full round was from what is wanted, by trial."""
     runs: int = 0
     most_runs: int = MOST_RUNS
-    slack: float = 1.0
+    slack: float = 0.9
     """What part of the allowed error the search allows itself."""
     narrowing: Narrowing = field(default_factory=Narrowing)
 
@@ -142,12 +148,14 @@ class Search:
 
     def start(self) -> None:
         """The operations that float16's range breaks, and a round with those in float32."""
-        self.reasons = forced_operations(self.nodes, self.measured.values())
+        self.reasons = constant_reasons(self.function)
+        self.reasons |= forced_operations(self.nodes, self.measured.values())
         self.kept = {number for number, node in enumerate(self.nodes) if node.name in self.reasons}
-        self.found = [
-            self.run(self.kept, number) if number in self.measured else Distance(0.0)
-            for number in range(len(self.trials))
-        ]
+        self.found = [Distance(0.0) for _ in self.trials]
+        for number in self.measured:
+            estimate = self.model(number).error(self.kept)
+            if estimate > NEGLIGIBLE:
+                self.found[number] = self.run(self.kept, number)
 
     def choose(self) -> None:
         """Starts the search, and improves on it until the measured cases hold the tolerance."""
@@ -166,18 +174,39 @@ class Search:
         return max(range(len(self.found)), key=lambda number: self.found[number].ratio)
 
     def improve(self) -> None:
-        """Keeps more operations until the worst case holds the tolerance."""
-        worst = self.worst
-        model = self.model(worst)
+        """Keeps more operations for the worst case, then for those that it was not enough for."""
+        for _ in self.trials:
+            scales = {
+                number: scaled(self.found[number].ratio, self.model(number).error(self.kept), 1.0)
+                for number in self.measured
+            }
+            case = self.worst
+            self.improve_on(case)
+            self.found[case] = Distance(self.slack)
+            for number, scale in scales.items():
+                if number != case:
+                    self.look_again(number, scale)
+            if self.holds or self.budget <= 0:
+                return
+
+    def look_again(self, number: int, scale: float) -> None:
+        """How far a case is now: by the estimate, by a run where that is close."""
+        estimate = scale * self.model(number).error(self.kept)
+        close = estimate > CLOSE and self.budget > 0
+        self.found[number] = self.run(self.kept, number) if close else Distance(min(estimate, 1.0))
+
+    def improve_on(self, case: int) -> None:
+        """Keeps more operations until a case holds the tolerance."""
+        model = self.model(case)
         moves = rank(model, self.kept)
-        position = self.climb(model, moves, worst)
+        position = self.climb(model, moves, case)
         chosen = set(self.kept).union(*(move.nodes for move in moves[:position]))
-        needed = self.shrink(model, chosen, worst)
+        needed = self.shrink(model, chosen, case)
         for number in sorted(needed - self.kept):
             name = self.nodes[number].name
             measured = [run.reasons[name] for run in self.measured.values() if name in run.reasons]
             self.reasons[name] = next(iter(measured), "") or searched_reason(
-                number, model, self.measure(worst), self.wanted
+                number, model, self.measure(case), self.wanted
             )
         self.kept = needed
 
@@ -245,19 +274,15 @@ class Search:
             f"with all operations in float32 the package reaches {reached.reached(self.wanted)} "
             f"in {self.trials[number].label}; {self.wanted} was asked for",
             where="--precision auto",
-            hint=self.limit_hint(number),
+            hint=self.limit_hint(),
         )
 
-    def limit_hint(self, number: int) -> str:
-        """What else limits the outputs: a border in float16, or the tolerance itself."""
-        narrow = [
-            item.name
-            for item in (*self.interface.inputs, *self.interface.outputs)
-            if item.type.dtype == "float16"
-        ]
+    def limit_hint(self) -> str:
+        """What else limits the outputs: their own dtype, or float32 arithmetic."""
+        narrow = [item.name for item in self.interface.outputs if item.type.dtype == "float16"]
         if narrow:
             return (
-                f"float16 at the border limits it ({', '.join(narrow)}): try --io-precision "
+                f"the outputs themselves are float16 ({', '.join(narrow)}): try --io-precision "
                 "float32, or ask for less"
             )
         return "ask for less: float32 arithmetic itself differs so much from the source"
