@@ -22,7 +22,7 @@ from metal4conv.frontends.provenance import (
     Held,
     followed,
     recorded_values,
-    settle_names,
+    settle,
     surviving_values,
 )
 from metal4conv.frontends.shapes import INTEGERS
@@ -78,10 +78,10 @@ def finish_program(
     `held` says which of its variables hold which values of the source, and is emptied.
     """
     check_words([item.name for item in inputs], outputs or ())
-    origins = settle_names(program, held)
+    origins = settle(program, held)
     with followed(origins):
-        findings, renamed = transform(program, convert_from, inputs, outputs, request)
-    values = surviving_values(program.functions["main"], origins, renamed)
+        findings = transform(program, convert_from, inputs, outputs, request)
+    values = surviving_values(program.functions["main"], origins)
     return replace(write_specification(program, request, work_folder, findings), values=values)
 
 
@@ -91,8 +91,8 @@ def transform(
     inputs: Sequence[SourceInput],
     outputs: Sequence[str] | None,
     request: LoweringRequest,
-) -> tuple[list[Finding], dict[str, str]]:
-    """Runs all passes; what to know of the border, and the names that outputs had before it."""
+) -> list[Finding]:
+    """Runs all passes; what to know of the border."""
     # operations that we add have no place in the source; coremltools would refuse them
     for function in program.functions.values():
         function._essential_scope_sources.clear()
@@ -102,15 +102,13 @@ def transform(
     # coremltools' frontend for PyTorch keeps attention whole
     if convert_from != "pytorch" and int(request.target.removeprefix("iOS")) >= FUSED_SINCE:
         fuse_attention(program)
-    before = [var.name for var in program.functions["main"].outputs]
     findings = set_borders(program.functions["main"], inputs, outputs, request)
-    after = [var.name for var in program.functions["main"].outputs]
     with fast_range_checks(), kept_in_float32(request.float32_operations):
         run_passes(program, main)
     run_passes(program, backend)
     check_ranks(program.functions["main"])
     program._check_early_error_out_for_invalid_program()
-    return findings, dict(zip(after, before, strict=True))
+    return findings
 
 
 def check_words(inputs: Sequence[str], outputs: Sequence[str]) -> None:

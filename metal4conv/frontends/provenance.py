@@ -1,17 +1,16 @@
 """Which variables of a coremltools program hold which values of the source model.
 
-A frontend notes it while it makes the program. While the passes run, a variable that takes the
-place of a known one is known too; operations that a pass makes anew under the same name are found
-by it. Names that a frontend gives to operations of its own can be those of other values of the
-source, so they are made unique first.
+A frontend notes it while it makes the program. Passes change the program, and a variable that takes
+the place of a known one is known too. Names play no part in it: those that frontends and passes
+give to operations of their own can be those of other values of the source. For people they are
+settled before the passes run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -104,7 +103,6 @@ class Origins:
 
     def __init__(self) -> None:
         self.by_operation: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
-        self.by_name: dict[str, tuple[str, tuple[Any, ...]]] = {}
 
     def of(self, var: Var) -> str | None:
         """The source's value that a variable holds."""
@@ -113,9 +111,8 @@ class Origins:
         return self.by_operation.get(var.op, {}).get(var.op_output_idx)
 
     def set(self, var: Var, origin: str) -> None:
-        """Notes what a variable holds, also under its name."""
+        """Notes what a variable holds."""
         self.by_operation.setdefault(var.op, {})[var.op_output_idx] = origin
-        self.by_name.setdefault(var.name, (origin, tuple(var.shape)))
 
     def of_cast(self, var: Var) -> str | None:
         """The source's value that a variable holds in another dtype."""
@@ -123,41 +120,24 @@ class Origins:
             return None
         return self.of(var.op.x) or self.of_cast(var.op.x)
 
-    def of_name(self, name: str, shape: Sequence[Any]) -> str | None:
-        """The source's value of the variable that had this name, if it had as many elements."""
-        for known in (name, name_before_cast(name)):
-            origin, sizes = self.by_name.get(known, (None, ()))
-            if origin is not None and may_be_equal(sizes, shape):
-                return origin
-        return None
-
     def take_over(self, old: Var, new: Var) -> None:
         """A variable that replaces a known one of the same shape holds the same value."""
         origin = self.of(old) or self.of_cast(old)
         if origin is None or new.op is None or self.of(new) is not None:
             return
-        if tuple(old.shape) == tuple(new.shape):
-            self.set(new, origin)
+        if tuple(old.shape) != tuple(new.shape):
+            return
+        self.set(new, origin)
+        if new.op.op_type == "cast" and keeps_values(new, new.op.x):
+            self.take_over(new, new.op.x)
 
 
-def may_be_equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether tensors of these shapes may hold the same elements in another order of dimensions.
-
-    >>> may_be_equal((1, 3, 8, 8), (8, 8, 3)), may_be_equal((3, 8), (24,))
-    (True, False)
-    """
-    if not all(isinstance(size, Integral) for size in (*one, *other)):
-        return True  # sizes that the program computes get new symbols now and then
-    return sorted(size for size in one if size != 1) == sorted(size for size in other if size != 1)
-
-
-def settle_names(program: Any, held: list[Held]) -> Origins:
-    """The source's values of a fresh program's variables, whose names are unique from now on.
+def settle(program: Any, held: list[Held]) -> Origins:
+    """What the variables of a fresh program hold; their names are clean and unique from now on.
 
     Of several values that one variable holds, the first one counts: the others only pass it on.
-    What only moves elements of a known variable, or gives a known one, holds the same value.
-    `held` is emptied, since its variables would keep the weights alive. (Any: a coremltools
-    Program.)
+    A variable whose elements are only moved to make a known one holds the same value. `held` is
+    emptied, since its variables would keep the weights alive. (Any: a coremltools Program.)
 
         conv_0 = conv(x);  y = transpose(conv_0)      →      y and conv_0 hold "y"
     """
@@ -170,16 +150,49 @@ def settle_names(program: Any, held: list[Held]) -> Origins:
     held.clear()
     for operation in reversed(list(main.operations)):
         inner, outer = moved(operation)
-        if inner is not None and outer in first and inner.op is not None:
+        if outer in first and inner is not None and inner.op is not None:
             first.setdefault(inner, first[outer])
-    taken = {name.lower() for name in main.inputs}
-    for var in first:
-        rename(var, unique_name(clean_name(var.name), taken))
-    rename_others(main, first, taken)
+    settle_names(main, first)
     origins = Origins()
     for var, name in first.items():
         origins.set(var, name)
     return origins
+
+
+def settle_names(function: Any, known: Collection[Var]) -> None:
+    """Gives known variables clean names, and others those that are left: coremltools cleans them
+    after its passes only, and a name that is asked for before must be the one in the package.
+
+    (Any: a coremltools Function.)
+    """
+    taken = {name.lower() for name in function.inputs}
+    for var in known:
+        # none looks like one that the pass to float16 gives
+        name = CAST.sub("_cast", clean_name(var.name))
+        rename(var, unique_name(name, taken))
+    rename_others(function, set(known), taken)
+
+
+def rename_others(block: Any, kept: Collection[Var], taken: set[str]) -> None:
+    """Gives other names to variables whose name is among `taken`, also in inner blocks.
+
+    (Any: a coremltools Block.)
+    """
+    for operation in block.operations:
+        for inner in operation.blocks:
+            rename_others(inner, kept, taken)
+        for var in operation.outputs:
+            if var not in kept and var.name.lower() in taken:
+                rename(var, unique_name(f"{var.name}_{operation.op_type}", taken))
+
+
+def rename(var: Var, name: str) -> None:
+    """Gives a variable another name, and its operation, where that has no other outputs."""
+    if var.name == name:
+        return
+    var.name = name
+    if len(var.op.outputs) == 1:
+        var.op.name = name
 
 
 def moved(operation: Any) -> tuple[Var | None, Var | None]:
@@ -211,77 +224,43 @@ def long_sizes(var: Var) -> list[Any]:
     return [size for size in var.shape if size != 1]
 
 
-def rename_others(block: Any, kept: Mapping[Var, str], taken: set[str]) -> None:
-    """Gives other names to variables whose name is among `taken`, also in inner blocks.
-
-    (Any: a coremltools Block.)
-    """
-    for operation in block.operations:
-        for inner in operation.blocks:
-            rename_others(inner, kept, taken)
-        for var in operation.outputs:
-            if var not in kept and var.name.lower() in taken:
-                rename(var, unique_name(f"{var.name}_{operation.op_type}", taken))
-
-
-def rename(var: Var, name: str) -> None:
-    """Gives a variable another name, and its operation, where that has no other outputs."""
-    if var.name == name:
-        return
-    var.name = name
-    if len(var.op.outputs) == 1:
-        var.op.name = name
-
-
 @contextmanager
 def followed(origins: Origins) -> Iterator[None]:
-    """Within it, what replaces a known variable becomes known, and no new name is a known one."""
-    from coremltools.converters.mil.mil import Block, Builder
+    """Within it, what replaces a known variable becomes known."""
+    from coremltools.converters.mil.mil import Block
 
-    replace: Callable[..., None] = Block.replace_uses_of_var_after_op
-    free_name = Builder.__dict__["_get_free_name"]
+    original: Callable[..., None] = Block.replace_uses_of_var_after_op
 
     def replace_uses(
         self: Any, anchor_op: Any, old_var: Var, new_var: Var, *more: Any, **options: Any
     ) -> None:
-        replace(self, anchor_op, old_var, new_var, *more, **options)
+        original(self, anchor_op, old_var, new_var, *more, **options)
         origins.take_over(old_var, new_var)
 
-    def unused_name(cls: Any, name: str) -> str:
-        while (found := free_name.__func__(cls, name)) in origins.by_name:
-            pass
-        return str(found)
-
     Block.replace_uses_of_var_after_op = replace_uses
-    Builder._get_free_name = classmethod(unused_name)
     try:
         yield
     finally:
-        Block.replace_uses_of_var_after_op = replace
-        Builder._get_free_name = free_name
+        Block.replace_uses_of_var_after_op = original
 
 
-def surviving_values(function: Any, origins: Origins, renamed: Mapping[str, str]) -> dict[str, str]:
+def surviving_values(function: Any, origins: Origins) -> dict[str, str]:
     """The source's value by the name of the finished program's variable.
 
-    `renamed` has the names that outputs had before. (Any: a coremltools Function.)
+    What only moves the elements of a known variable is known too. (Any: a coremltools Function.)
     """
     operations = [item for item in function.operations if item.op_type != "const"]
-    variables = {var for item in operations for var in item.outputs if is_tensor(var)}
-    found: dict[Var, str] = {}
-    for var in variables:
-        name = renamed.get(var.name, var.name)
-        origin = origins.of(var) or origins.of_name(name, var.shape)
-        if origin is not None:
-            found[var] = origin
+    variables = [var for item in operations for var in item.outputs if is_tensor(var)]
+    found = {var: origin for var in variables if (origin := origins.of(var))}
     moves = [moved(operation) for operation in operations]
+    within = set(variables)
     for inner, outer in reversed(moves):
-        if outer in found and inner in variables:
+        if outer in found and inner in within:
             found.setdefault(inner, found[outer])
     for inner, outer in moves:
         if inner in found:
             found.setdefault(outer, found[inner])
-    return {var.name: found[var] for item in operations for var in item.outputs if var in found}
+    return {var.name: found[var] for var in variables if var in found}
 
 
 def name_before_cast(name: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
+from metal4conv.frontends.onnx.folding import GROWING, NEVER
 from metal4conv.frontends.onnx.graph import Scope
 from metal4conv.frontends.onnx.table import qualified_name
 from metal4conv.frontends.onnx.value import Value
@@ -20,8 +21,25 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def graph_values(graph: onnx.GraphProto) -> tuple[SourceValue, ...]:
-    """The outputs of the graph's nodes in their order; those of subgraphs are left out."""
-    return tuple(value_of_node(node, name) for node in graph.node for name in node.output if name)
+    """The outputs of the graph's nodes in their order; those of subgraphs are left out, and so is
+    what only depends on constants: it is none of the package's operations.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        if is_folded(node, constants):
+            constants.update(node.output)
+        else:
+            found += [value_of_node(node, name) for name in node.output if name]
+    return tuple(found)
+
+
+def is_folded(node: onnx.NodeProto, constants: Collection[str]) -> bool:
+    """Whether a node becomes a constant when its inputs are among `constants`."""
+    if node.op_type == "Constant":
+        return True
+    may_stay = node.op_type in NEVER or node.op_type in GROWING
+    return not may_stay and bool(node.input) and all(name in constants for name in node.input)
 
 
 def value_of_node(node: onnx.NodeProto, name: str) -> SourceValue:
