@@ -117,7 +117,7 @@ def test_names_like_those_of_passes(precision: str, tmp_path: Path) -> None:
         node("Transpose", ["sum/mul"], ["sum:mul"], perm=[0, 3, 1, 2]),
         node("Add", ["sum:mul", "mul_0"], ["y"]),
     ]
-    opened = opened_onnx(nodes, tmp_path, constants={"seven": np.float32(7)})
+    opened = opened_onnx(nodes, tmp_path, constants={"seven": np.array(7, np.float32)})
     found = assert_corresponds(opened, tmp_path, precision, at_least=0.9)
     assert {"mul_0", "transpose_0", "sum", "sum_cast_fp16", "SUM", "sum/mul"} <= set(
         found.values.values()
@@ -129,13 +129,13 @@ def test_fused_operations_hold_the_last_value(precision: str, tmp_path: Path) ->
     weights = np.random.default_rng(0).standard_normal
     constants = {
         "w": weights((4, 4, 3, 3)).astype(np.float32),
-        "scale": np.float32([1, 2, 3, 4]),
-        "shift": np.float32([1, 0, -1, 2]),
-        "mean": np.float32([0.1, 0.2, 0.3, 0.4]),
-        "variance": np.float32([1, 2, 0.5, 4]),
-        "half": np.float32(0.5),
-        "root": np.float32(np.sqrt(2)),
-        "one": np.float32(1),
+        "scale": np.array([1, 2, 3, 4], np.float32),
+        "shift": np.array([1, 0, -1, 2], np.float32),
+        "mean": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
+        "variance": np.array([1, 2, 0.5, 4], np.float32),
+        "half": np.array(0.5, np.float32),
+        "root": np.array(np.sqrt(2), np.float32),
+        "one": np.array(1, np.float32),
     }
     nodes = [
         node("Conv", ["x", "w"], ["conv"], pads=[1, 1, 1, 1]),
