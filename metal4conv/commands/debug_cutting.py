@@ -176,7 +176,7 @@ def named_reference(
 
     say(f"reading {against}")
     if (Path(against) / "Manifest.json").exists():
-        return package_reference(against)
+        return package_reference(against, function)
     source = open_source(against, options_of_package(package, source_options))
     return source_reference(package, source, function)
 

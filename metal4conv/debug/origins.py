@@ -24,13 +24,18 @@ from metal4conv.verify.golden import source_sha256
 
 
 def package_reference(path: str | Path, function: str | None = None) -> MakeReference:
-    """The values of another package with the same names, on the same inputs."""
+    """The values of another package with the same names, on the same inputs.
+
+    They are those of the function of that name, or else of its default function.
+    """
     return partial(values_of_package, read_package(path), function)
 
 
 def values_of_package(right: Package, function: str | None, values: RunValues) -> Reference:
     """The reference for the values of a run."""
-    executor = Executor.from_package(right, function)
+    executor = Executor.from_package(
+        right, function if function in right.program.functions else None
+    )
     taken = {name: values.inputs[name] for name in executor.inputs if name in values.inputs}
     missing = executor.inputs.keys() - taken.keys()
     if missing:

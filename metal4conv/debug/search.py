@@ -8,7 +8,7 @@ it takes is good, what it gives is bad. That needs about log2(n) checks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,8 @@ class Search:
     folder: Path
     say: Say
     given: GivenTolerance | None = None
+    asked: set[str] = field(default_factory=set)
+    """The questions of this run, so that one that goes on takes the same way."""
 
     def culprits(self) -> list[Culprit]:
         """What was found, the earliest first; empty when the whole package is good."""
@@ -186,7 +188,7 @@ class Search:
             tested = [
                 length
                 for length in range(good + 1)
-                if length in (0, good) or self.known_prefix(line, length) is not None
+                if length in (0, good) or self.prefix_question(line, length) in self.asked
             ]
             gap, start = max(
                 ((right - left, left) for left, right in pairwise(tested)), default=(0, 0)
@@ -237,10 +239,6 @@ class Search:
         names = ", ".join(line.targets)
         return f"the first {length} of {len(line.places)} operations for {names}"
 
-    def known_prefix(self, line: Line, length: int) -> Answer | None:
-        """What was answered about a prefix before."""
-        return self.journal.known(self.prefix_question(line, length))
-
     def ask_prefix(self, line: Line, length: int) -> Answer:
         """Whether a prefix is good."""
         cut = self.prefix_cut(line, length)
@@ -274,6 +272,7 @@ class Search:
 
     def ask(self, question: str, cut: Cut) -> Answer:
         """The answer of the journal, or of the check."""
+        self.asked.add(question)
         known = self.journal.known(question)
         if known is not None:
             return known

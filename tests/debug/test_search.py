@@ -221,7 +221,7 @@ def interrupted(says: Callable[[int, Case], Verdict], after: int) -> Counting:
     return check
 
 
-@pytest.mark.parametrize("after", [0, 4])
+@pytest.mark.parametrize("after", [0, 4, 9])
 def test_a_killed_search_goes_on_where_it_was(after: int, right: Package, tmp_path: Path) -> None:
     def says(count: int, case: Case) -> Verdict:
         return "bad" if count >= 40 else "good"
@@ -409,3 +409,40 @@ def test_an_interrupted_command_leaves_no_process_and_goes_on(
     assert "first-bad" not in done.stdout
     assert "operation b5_mul (mul) is the first bad one (exit status 1)" in done.stderr
     assert "again: ./check.sh " in done.stdout
+
+
+def test_the_command_names_the_operation_and_how_to_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metal4conv: Callable[..., Done]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network(tmp_path / "net.mlpackage", 2, dtype="float16", overflow=0)
+    done = metal4conv("debug", "net.mlpackage", "--search")
+    assert done.code == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "square (square)"
+    assert lines[2].split()[:5] == ["x", "big", "float16", "4", "×"]
+    assert lines[3].split()[:2] == ["→", "square"]
+    assert "net.mlpackage is bad: " in done.stdout
+    assert "again: metal4conv verify net.search/bad.mlpackage" in lines
+    again = metal4conv("verify", "net.search/bad.mlpackage")
+    assert again.code == 1
+    document = json.loads(
+        metal4conv(
+            "debug", "net.mlpackage", "--search", "--resume", "--json", "-o", "net.search"
+        ).stdout
+    )
+    assert document["checks_now"] == 0
+    assert document["found"][0]["operation"] == "square"
+
+
+def test_the_command_takes_another_package(
+    right: Package, wrong: Package, tmp_path: Path, metal4conv: Callable[..., Done]
+) -> None:
+    words = ("debug", wrong.path, "--search", "--against", right.path, "-o", tmp_path / "state")
+    done = metal4conv(*words)
+    assert done.code == 1
+    assert done.stdout.startswith("b5_mul (mul)\n")
+    assert f"by the expected outputs: {right.path}" in done.stdout
+    refused = metal4conv(*words[:3], "--against", wrong.path, "--resume", *words[5:])
+    assert refused.code == 2
+    assert "what the package is compared with is not what" in refused.stderr
