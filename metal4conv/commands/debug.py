@@ -81,8 +81,8 @@ def command(
         search, reduce, check, check_timeout, max_checks, case, output_dir, name, resume
     )
     if cutting.wanted:
-        if page is not None or junit is not None:
-            raise UsageError("--report and --junit go with --against alone")
+        if page is not None or junit is not None or everything:
+            raise UsageError("--report, --junit and --all do not go with --search and --reduce")
         with console.talking() as say:
             report = cut(
                 package,

@@ -304,7 +304,9 @@ def test_the_command_reduces_by_a_command(tmp_path: Path, metal4conv: Callable[.
         (["--search", "--name", "x"], "--name is for --reduce"),
         (["--search", "--check-timeout", "3"], "--check-timeout needs --check"),
         (["--search", "--case", "4"], "there is no case 4"),
-        (["--search", "--report", "x.html"], "--report and --junit go with"),
+        (["--search", "--report", "x.html"], "do not go with --search and --reduce"),
+        (["--search", "--all"], "do not go with --search and --reduce"),
+        (["--search", "--max-checks", "3"], "--max-checks is for --reduce"),
         (["--reduce", "-o", "case", "--name", "a/b"], "cannot be the name of a package"),
     ],
 )
