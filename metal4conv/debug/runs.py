@@ -33,6 +33,9 @@ See = Callable[[str, np.ndarray, np.ndarray], None]
 FLOAT16_PART = 2.0**-11
 """Rounding to float16 changes a number by at most this part of it."""
 
+FLOAT16_STEP = 2.0**-24
+"""The smallest number of float16, and the least that rounding may add to what is not 0."""
+
 FLOAT32_PART = 2.0**-22
 """Twice what rounding to float32 does: both sides round."""
 
@@ -54,7 +57,7 @@ class Beside:
         wide = widened(self.function), widened_interface(self.interface)
         self.wide = Executor(*wide) if self.is_float16 else self.declared
         part = FLOAT16_PART if self.is_float16 else FLOAT32_PART
-        self.jittered = JitteredExecutor(*wide, part)
+        self.jittered = JitteredExecutor(*wide, part, FLOAT16_STEP if self.is_float16 else 0.0)
 
     def run_freely(
         self, inputs: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray], see: See
@@ -125,11 +128,14 @@ class Beside:
 
 
 def jittered(array: np.ndarray, amount: float, generator: np.random.Generator) -> np.ndarray:
-    """Floats, each changed by a random part up to `amount`."""
+    """Floats, each changed by a random part up to `amount`; what is finite stays so."""
     if not amount or array.dtype.kind != "f":
         return array
     parts = generator.uniform(-amount, amount, array.shape)
-    return (array * (1 + parts)).astype(array.dtype)
+    largest = np.finfo(array.dtype).max
+    changed = np.where(np.isfinite(array), np.clip(array * (1 + parts), -largest, largest), array)
+    found: np.ndarray = changed.astype(array.dtype)
+    return found
 
 
 def cast(array: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
