@@ -121,7 +121,7 @@ class Comparison:
 
         def see(value: str, found: np.ndarray, expected: np.ndarray) -> None:
             local, before = results[value]
-            noise = how_far(before, found, self.limit)
+            noise = how_far(before, found, self.limit, unit=expected)
             excess = excess_of(local, noise, is_float16=self.beside.is_float16)
             row = self.rows[value]
             if row.local is None or excess > row.excess:

@@ -31,8 +31,15 @@ class Apart:
         return float("inf") if self.lost else max(self.rms, self.peak)
 
 
-def how_far(expected: np.ndarray, actual: np.ndarray, limit: float = FLOAT32_MAX) -> Apart:
+def how_far(
+    expected: np.ndarray,
+    actual: np.ndarray,
+    limit: float = FLOAT32_MAX,
+    unit: np.ndarray | None = None,
+) -> Apart:
     """The figures of two arrays of one shape; what is beyond ±`limit` counts as `limit`.
+
+    They are in units of the magnitude of `unit`, by default of what was expected.
 
     >>> how_far(np.array([3.0, -3.0]), np.array([3.0, -3.3]))
     Apart(rms=0.0707..., peak=0.0999..., lost=0)
@@ -52,7 +59,10 @@ def how_far(expected: np.ndarray, actual: np.ndarray, limit: float = FLOAT32_MAX
     if not both.any():
         return Apart(0.0, 0.0, lost)
     difference = np.abs(wide[both] - got[both])
-    scale = float(np.sqrt(np.mean(wide[both] ** 2))) or float(np.finfo(np.float32).tiny)
+    measure = wide if unit is None else np.clip(unit.astype(np.float64), -limit, limit)
+    sizes = measure[both & np.isfinite(measure)]
+    scale = float(np.sqrt(np.mean(sizes**2))) if sizes.size else 0.0
+    scale = scale or float(np.finfo(np.float32).tiny)
     return Apart(
         float(np.sqrt(np.mean(difference**2))) / scale, float(difference.max()) / scale, lost
     )
