@@ -15,8 +15,8 @@ when the outputs agree then, nothing else is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from metal4conv.debug.comparison import Row
 from metal4conv.debug.runs import FLOAT16_PART
@@ -27,6 +27,9 @@ LARGE_ROUNDING = 20 * FLOAT16_PART
 
 MANY_SMALL = 0.05
 """The part of small elements from which on they are worth a word."""
+
+MOSTLY_SMALL = 0.5
+"""With this part of small elements, what takes a value works with few digits, or with zeros."""
 
 MOST_SUSPECTS = 8
 """So many suspects are tried one by one."""
@@ -48,6 +51,10 @@ class Cause:
     """Whether the outputs agree once its value is the source's."""
     together: int = 1
     """How many suspects it takes."""
+    after: Row | None = None
+    """The operation whose value from the source makes the outputs agree, where that is a later one:
+    what float16 cannot hold is infinite there, wherever it comes from.
+    """
 
 
 def find_causes(
@@ -82,16 +89,53 @@ def fault_causes(faults: Sequence[Row], outputs_agree: bool, agrees: Agrees) -> 
 
 
 def float16_causes(rows: Sequence[Row], agrees: Agrees) -> list[Cause]:
-    """What float16 does to single operations; nothing when it is none of them."""
+    """What float16 does to single operations; nothing when it is none of them.
+
+    The source's own value is tried where float16 can hold it: after what is beyond.
+    """
+    order = {row.value: row for row in rows}
     suspects = [(kind, row) for row in rows if (kind := float16_kind(row)) is not None]
-    worst = sorted(suspects, key=lambda item: -declared_error(item[1]))[:MOST_SUSPECTS]
-    tried = [item for item in suspects if item in worst]
+    holdable = [item for item in suspects if not item[1].beyond_float16]
+    worst = sorted(holdable, key=lambda item: -declared_error(item[1]))[:MOST_SUSPECTS]
+    tried = [item for item in holdable if item in worst]
     for kind, row in tried:
         if agrees([row.value]):
-            return [Cause(kind, row, confirmed=True)]
-    if len(suspects) > 1 and agrees([row.value for _, row in suspects]):
-        return [Cause(kind, row, True, len(suspects)) for kind, row in suspects]
-    return [Cause(kind, row) for kind, row in suspects]
+            return [traced(Cause(kind, row, confirmed=True), order)]
+    if len(holdable) > 1 and agrees([row.value for _, row in holdable]):
+        count = len(holdable)
+        return distinct(traced(Cause(kind, row, True, count), order) for kind, row in holdable)
+    return distinct(traced(Cause(kind, row), order) for kind, row in suspects)
+
+
+def traced(cause: Cause, known: Mapping[str, Row]) -> Cause:
+    """The cause at the first of the operations before it whose values float16 cannot hold.
+
+    big = exp(x) (beyond float16);  y = log(1 + big) (loses all digits)      →      exp
+    """
+    place = {name: number for number, name in enumerate(known)}
+    row, found = cause.row, None
+    while True:
+        taken = [known[name] for name in arguments(row.operation) if name in known]
+        before = [other for other in taken if is_unfit(other)]
+        if not before:
+            break
+        row = found = min(before, key=lambda other: place[other.value])
+    if found is None:
+        return cause
+    return replace(cause, kind="float16-range", row=found, after=cause.row)
+
+
+def is_unfit(row: Row) -> bool:
+    """Whether float16 cannot hold the source's values, or holds them as zeros and few digits."""
+    return bool(row.beyond_float16) or row.below_float16 > MOSTLY_SMALL
+
+
+def distinct(causes: Iterable[Cause]) -> list[Cause]:
+    """One cause for each operation, the first."""
+    found: dict[str, Cause] = {}
+    for cause in causes:
+        found.setdefault(cause.row.value, cause)
+    return list(found.values())
 
 
 def float16_kind(row: Row) -> str | None:

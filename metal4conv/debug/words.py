@@ -165,7 +165,10 @@ def cause_findings(
 def cause_text(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> str:
     """Why an operation makes the outputs differ."""
     text = EXPLAIN[cause.kind](cause, comparison, values)
-    return f"{text}; with its value from the source the outputs agree" if alone(cause) else text
+    if not alone(cause):
+        return text
+    whose = "its value" if cause.after is None else f"the value of {cause.after.value} after it"
+    return f"{text}; with {whose} from the source the outputs agree"
 
 
 def alone(cause: Cause) -> bool:
