@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -149,6 +149,28 @@ class Comparison:
         nan, inf = not_finite(found)
         row.nan, row.inf = max(row.nan, nan), max(row.inf, inf)
 
+    def unknown_before(self, operation: Operation) -> list[str]:
+        """The operations between an operation and the values before it that were compared.
+
+        They belong to it: what it takes was computed by them from the source's values.
+        """
+        found: dict[str, None] = {}
+        waiting = [operation]
+        while waiting:
+            for name in arguments(waiting.pop()):
+                maker = self.operations.get(name)
+                if maker is None or maker.type == "const" or self.is_compared(maker):
+                    continue
+                if maker.outputs[0].name not in found:
+                    found[maker.outputs[0].name] = None
+                    waiting.append(maker)
+        order = list(self.operations)
+        return sorted(found, key=order.index)
+
+    def is_compared(self, operation: Operation) -> bool:
+        """Whether one of an operation's values has a counterpart."""
+        return any(value.name in self.rows for value in operation.outputs)
+
     def note_ranges(self, inputs: Mapping[str, np.ndarray]) -> None:
         """The ranges of the package's inputs."""
         for name, array in inputs.items():
@@ -159,6 +181,12 @@ class Comparison:
         if value in self.rows:
             return self.rows[value].source_range
         return self.ranges.get(value)
+
+
+def arguments(operation: Operation) -> Iterator[str]:
+    """The names of the values that an operation takes."""
+    for group in operation.inputs.values():
+        yield from (item for item in group if isinstance(item, str))
 
 
 def note_source(row: Row, expected: np.ndarray) -> None:

@@ -15,10 +15,10 @@ when the outputs agree then, nothing else is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from metal4conv.debug.comparison import Row
+from metal4conv.debug.comparison import Row, arguments
 from metal4conv.debug.runs import FLOAT16_PART
 from metal4conv.mil.program import Operation, TensorType
 
@@ -180,12 +180,6 @@ def growth(row: Row, known: dict[str, Row]) -> float:
     taken = [known[name].free for name in arguments(row.operation) if name in known]
     before = max([FLOAT16_PART, *(apart.rms for apart in taken if apart is not None)])
     return row.free.rms / before
-
-
-def arguments(operation: Operation) -> Iterator[str]:
-    """The names of the values that an operation takes."""
-    for group in operation.inputs.values():
-        yield from (item for item in group if isinstance(item, str))
 
 
 def gives_nan(row: Row) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from metal4conv.debug.comparison import Comparison, Range, Row
+from metal4conv.debug.comparison import Comparison, Range, Row, arguments
 from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
-from metal4conv.debug.verdict import Cause, arguments, why_suspicious
+from metal4conv.debug.verdict import Cause, why_suspicious
 from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.package import Package
@@ -91,6 +91,7 @@ def cause_json(cause: Cause, comparison: Comparison, values: Mapping[str, np.nda
         "kind": cause.kind,
         "operation": cause.row.value,
         "confirmed": cause.confirmed,
+        "with": comparison.unknown_before(cause.row.operation),
         "message": cause_text(cause, comparison, values),
         "hint": HINTS[cause.kind],
         "source": source_json(cause.row.source),
@@ -199,8 +200,10 @@ def explain_operation(
         )
     if row.local.rms == row.local.peak:
         return f"{row.local.rms:.2%} of its elements differ, on the source's own inputs"
+    before = ", ".join(comparison.unknown_before(row.operation))
+    who = f"with {before} before it, which the source has no values for" if before else "alone"
     return (
-        f"alone, in float32 and on the source's own inputs, it is off by {row.local.rms:.2g} of "
+        f"{who}, in float32 and on the source's own inputs, it is off by {row.local.rms:.2g} of "
         f"the values' magnitude (at most {row.local.peak:.2g}); rounding explains "
         f"{row.noise.rms:.1g}"
     )
