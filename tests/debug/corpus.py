@@ -399,7 +399,7 @@ corpus.add(
             *("mul_11", "linear_2", "slice_2", "slice_3"),
         ),
     },
-    fast=4,
+    fast=2,
 )
 corpus.add(
     "shading",

@@ -25,6 +25,10 @@ Message = Any  # protobuf classes carry no types
 ArrayChange = Callable[[np.ndarray], Any]
 
 
+class NothingChanged(Exception):
+    """A fault that leaves a package as it is."""
+
+
 class EditedPackage:
     """A copy of a package in which operations are changed, then written back."""
 
@@ -71,7 +75,8 @@ class EditedPackage:
         old = constant.value
         new = np.asarray(change(old.copy()), old.dtype)
         assert new.shape == old.shape
-        assert not np.array_equal(new, old), "nothing is changed"
+        if np.array_equal(new, old):
+            raise NothingChanged(f"{name}: {parameter}")
         users = [
             row
             for row in self.block.operations

@@ -180,11 +180,18 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """`right`, `neighbour`, `elsewhere`, or `nothing` where none is named."""
+        """How near the first cause is to the fault.
+
+        `right`: it is the operation; `part`: it ends a part that the source has one value for, and
+        the operation is named as one of that part; `neighbour`, `elsewhere`; `nothing` where no
+        operation is named.
+        """
         if self.named is None:
             return "nothing"
         if self.named in self.right:
             return "right"
+        if self.right & set(self.report.data["causes"][0]["with"]):
+            return "part"
         return "neighbour" if self.named in self.neighbours else "elsewhere"
 
     def __str__(self) -> str:
