@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -125,11 +126,24 @@ class Origins:
         origin = self.of(old) or self.of_cast(old)
         if origin is None or new.op is None or self.of(new) is not None:
             return
-        if tuple(old.shape) != tuple(new.shape):
+        if not has_shape_of(old, new):
             return
         self.set(new, origin)
         if new.op.op_type == "cast" and keeps_values(new, new.op.x):
             self.take_over(new, new.op.x)
+
+
+def has_shape_of(one: Var, other: Var) -> bool:
+    """Whether two variables have as many dimensions, and equal numbers for sizes.
+
+    Sizes that are dynamic get new symbols when a pass makes an operation anew.
+    """
+    if one.rank != other.rank:
+        return False
+    pairs = zip(one.shape, other.shape, strict=True)
+    return all(
+        a == b or not (isinstance(a, Integral) and isinstance(b, Integral)) for a, b in pairs
+    )
 
 
 def settle(program: Any, held: list[Held]) -> Origins:

@@ -25,7 +25,7 @@ from metal4conv.errors import (
     last_line,
 )
 from metal4conv.frontends.lowering import lower_model
-from metal4conv.frontends.script_tracing import script_values, trace_script
+from metal4conv.frontends.script_tracing import script_values, trace_script, without_comparisons
 from metal4conv.frontends.shapes import DeclaredInput, resolve_inputs
 from metal4conv.frontends.source import (
     Lowered,
@@ -181,7 +181,7 @@ class ScriptSource:
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The module as Core ML; all operations that cannot be converted are named at once."""
         check_supported(unsupported_in_script(self.module))
-        with dictionaries_as_tuples():
+        with dictionaries_as_tuples(), without_comparisons():
             return lower_model(
                 self.module,
                 convert_from="pytorch",
