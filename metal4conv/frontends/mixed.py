@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from metal4conv.errors import UsageError, did_you_mean
+from metal4conv.frontends.provenance import name_before_cast
 
 MIXED = "mixed"
 """The precision of a request that says which operations stay in float32."""
@@ -16,12 +17,12 @@ MIXED = "mixed"
 def kept_in_float32(names: Collection[str]) -> Iterator[None]:
     """Within it, the pass that casts to float16 leaves operations of these names as they are.
 
-    A name is that of the operation, or of a value that it gives. `UsageError` for names that the
-    program has not when the pass runs.
+    A name is that of the operation, or of a value that it gives, in the float32 program or in the
+    float16 one. `UsageError` for names that the program has not when the pass runs.
     """
     from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
 
-    wanted = set(names)
+    wanted = {*names, *map(name_before_cast, names)}
     known: dict[str, None] = {}
     original = FP16ComputePrecision.is_valid_op
 
@@ -37,7 +38,7 @@ def kept_in_float32(names: Collection[str]) -> Iterator[None]:
     finally:
         FP16ComputePrecision.is_valid_op = original
     for name in names:
-        if name not in known:
+        if name not in known and name_before_cast(name) not in known:
             raise UsageError(
                 f'there is no operation "{name}" to keep in float32',
                 where="--precision",

@@ -101,7 +101,7 @@ def precision_document(search: Search, package: Package, sources: Mapping[str, s
                 "type": operation.type,
                 "value": value,
                 "source": None if value is None else sources.get(value),
-                "reason": search.reasons.get(name, ""),
+                "reason": search.reason_of(name),
             }
         )
     return {

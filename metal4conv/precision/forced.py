@@ -33,12 +33,7 @@ def forced_operations(nodes: Sequence[Node], runs: Iterable[Measured]) -> dict[s
         for number, name in sorted(run.harmful):
             kept.setdefault(number, taker_reason(nodes[number], name, run))
             keep_makers(name, nodes, makers, run, kept)
-    names = {nodes[number].name: reason for number, reason in sorted(kept.items())}
-    known = {node.name for node in nodes}
-    for run in runs:  # operations within loops and branches
-        inner = {name: reason for name, reason in run.reasons.items() if name not in known}
-        names = {**inner, **names}
-    return names
+    return {nodes[number].name: reason for number, reason in sorted(kept.items())}
 
 
 def constant_reasons(function: Function) -> dict[str, str]:

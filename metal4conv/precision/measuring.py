@@ -12,7 +12,7 @@ from metal4conv.execute.tracing import Seen
 from metal4conv.mil.interface import Interface
 from metal4conv.mil.program import Constant, Operation
 from metal4conv.precision.eligible import Named, constants_of
-from metal4conv.precision.probing import Node, Probe, Probing
+from metal4conv.precision.probing import Node, Probe, Probing, inner_of, names_in
 from metal4conv.precision.ranges import (
     beyond_range,
     inner_reason,
@@ -33,6 +33,8 @@ class Figures:
     energy: float
     rounding: float
     """The sum of squares of what rounding it to float16 changes; infinite beyond the range."""
+    typical: float
+    """The same for numbers of this size, whatever their last digits."""
     peak: float
     is_beyond: bool
     is_tiny: bool
@@ -79,6 +81,11 @@ class Collector:
         self.constants = constants
         self.found = Measured()
         self.arrays: dict[str, np.ndarray] = {}
+        self.owners = {
+            inner.name: number
+            for number, node in enumerate(probed.nodes)
+            for inner in inner_of(node.operation)
+        }
         self.last = last_uses(probed.nodes)
         self.finished = -1
 
@@ -100,8 +107,13 @@ class Collector:
 
     def see_inner(self, seen: Seen) -> None:
         """An operation within a loop or a branch: only its results are known."""
-        if reason := range_reason(seen.operation, {}, seen.outputs):
-            self.found.reasons.setdefault(seen.operation.name, reason)
+        number = self.owners.get(seen.operation.name)
+        reason = range_reason(seen.operation, {}, seen.outputs)
+        if reason and number is not None:
+            self.found.reasons.setdefault(
+                self.nodes[number].name, f'of "{seen.operation.name}" within it: {reason}'
+            )
+            self.found.inner.add(self.nodes[number].name)
 
     def see_node(self, number: int, outputs: Mapping[str, np.ndarray]) -> None:
         """An operation of the program itself."""
@@ -114,7 +126,7 @@ class Collector:
         reason = inside or range_reason(node.operation, inputs, outputs)
         reason = reason or tiny_reason(node.operation, inputs)
         if reason and node.eligible:
-            self.found.reasons[node.name] = reason
+            self.found.reasons.setdefault(node.name, reason)
             if inside:
                 self.found.inner.add(node.name)
 
@@ -173,9 +185,8 @@ def last_uses(nodes: list[Node]) -> dict[int, list[str]]:
     """The values that a node is the last one to take or, where nobody takes them, to give."""
     last: dict[str, int] = {}
     for number, node in enumerate(nodes):
-        taken = [item for group in node.operation.inputs.values() for item in group]
         given = [value.name for value in node.operation.outputs]
-        last |= {name: number for name in [*taken, *given] if isinstance(name, str)}
+        last |= dict.fromkeys([*names_in(node.operation), *given], number)
     found: dict[int, list[str]] = {}
     for name, number in last.items():
         found.setdefault(number, []).append(name)
@@ -197,6 +208,7 @@ def figures_of(array: np.ndarray) -> Figures:
         wide.size,
         square_sum(wide),
         float("inf") if is_beyond else square_sum(rounded - wide),
+        square_sum(np.spacing(np.abs(rounded).astype(np.float16)).astype(np.float32)) / 12,
         float(np.abs(finite).max()) if finite.size else 0.0,
         is_beyond,
         is_tiny(wide),

@@ -16,6 +16,12 @@ from metal4conv.precision.probing import Node
 HOPELESS = 1e12
 """What stands for an error that is no number."""
 
+FEW = 256
+"""Among more numbers, chance evens out."""
+
+WITHIN = 16
+"""How many times what is within a loop or a branch rounds, as a guess."""
+
 
 @dataclass
 class Edge:
@@ -100,6 +106,9 @@ def error_model(nodes: Sequence[Node], run: Measured, outputs: Mapping[str, floa
     for number in range(len(nodes) - 1, -1, -1):
         node = nodes[number]
         weights[number] = weighted(run.weights.get(number, {}), reach)
+        if node.operation.blocks and node.eligible:
+            rounding = {name: rounding_of(name, run) for name in node.results}
+            weights[number] = WITHIN * weighted(rounding, reach)
         seen_through = sum(flows[result].total for result in node.results)
         for name, (error, gain) in passed_on(number, node, run, reach).items():
             if node.is_view:  # a cast at the border rounds, whatever is before it
@@ -118,13 +127,16 @@ def passed_on(
     groups = [group for at, group in run.passed if at == number]
     for group in groups:
         error = weighted(run.passed[number, group], reach)
-        roundings = {name: rounding_of(name, run) for name in group}
-        total = sum(roundings.values())
-        for name, rounding in roundings.items():
-            if total > 0 and total < HOPELESS:
-                found[name] = (error * rounding / total, error / total)
+        total = sum(measured_rounding(name, run) for name in group)
+        for name in group:
+            if 0 < total < HOPELESS:
+                gain = error / total
+                found[name] = (gain * rounding_of(name, run), gain)
             else:
                 found[name] = (error / len(group), by_size(node, group, run, reach))
+            if node.operation.type in ("add", "sub"):
+                gain = repeated(node, name, run, reach)
+                found[name] = (gain * rounding_of(name, run), gain)
             if (number, name) in run.harmful:
                 found[name] = (HOPELESS, found[name][1])
     for name in node.activations:
@@ -132,6 +144,14 @@ def passed_on(
             gain = unmeasured(node, name, run, reach)
             found[name] = (gain * min(rounding_of(name, run), HOPELESS), gain)
     return found
+
+
+def repeated(node: Node, name: str, run: Measured, reach: Mapping[str, float]) -> float:
+    """What a unit of error of a term makes: it is in the sum as often as the term is repeated."""
+    if name not in run.values or not run.values[name].size:
+        return 0.0
+    sizes = {result: float(run.values[result].size) for result in node.results}
+    return weighted(sizes, reach) / run.values[name].size
 
 
 def unmeasured(node: Node, name: str, run: Measured, reach: Mapping[str, float]) -> float:
@@ -153,7 +173,19 @@ def weighted(energies: Energies, reach: Mapping[str, float]) -> float:
     return sum(energy * reach[name] for name, energy in energies.items())
 
 
-def rounding_of(name: str, run: Measured) -> float:
-    """The sum of squares of what rounding a value changes."""
+def measured_rounding(name: str, run: Measured) -> float:
+    """The sum of squares of what rounding a value changed."""
     figures = run.values.get(name)
     return 0.0 if figures is None else min(figures.rounding, HOPELESS)
+
+
+def rounding_of(name: str, run: Measured) -> float:
+    """The same as it may be another time: a few numbers can be near their rounded ones by chance.
+
+    Numbers that float16 holds exactly are not there by chance.
+    """
+    measured = measured_rounding(name, run)
+    figures = run.values.get(name)
+    if figures is None or not measured or figures.size > FEW:
+        return measured
+    return max(measured, figures.typical)

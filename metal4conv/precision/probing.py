@@ -18,13 +18,16 @@ from metal4conv.mil.program import (
     Operation,
     TensorType,
     Value,
+    ValueType,
 )
 from metal4conv.precision.eligible import (
+    NEVER,
     Named,
     becomes_float16,
     can_be_float16,
     constants_of,
     float16_values,
+    inner_operations,
     is_float,
 )
 from metal4conv.precision.mixing import cast_operation
@@ -59,9 +62,26 @@ class Node:
         return self.operation.name
 
     @property
+    def kept_names(self) -> tuple[str, ...]:
+        """What is kept in float32 with it: itself, or all that is in its blocks."""
+        if not self.operation.blocks:
+            return (self.name,)
+        types = dict[str, ValueType]()
+        for inner in (self.operation, *inner_of(self.operation)):
+            given = [*inner.outputs, *(value for block in inner.blocks for value in block.inputs)]
+            types |= {value.name: value.type for value in given}
+        return tuple(
+            item.name
+            for item in inner_of(self.operation)
+            if item.type not in NEVER
+            if any(is_float(value.type) for value in item.outputs)
+            or any(is_float(types.get(name)) for name in names_in(item))
+        )
+
+    @property
     def is_exact(self) -> bool:
         """Whether it rounds nothing that is not rounded already."""
-        return self.operation.type in EXACT
+        return self.operation.type in EXACT and not self.operation.blocks
 
     @property
     def is_view(self) -> bool:
@@ -105,10 +125,18 @@ def make_nodes(function: Function) -> list[Node]:
         varying.update({value.name: value.type for value in operation.outputs})
         activations = tuple(name for name in taken if is_float(varying.get(name)))
         results = tuple(value.name for value in operation.outputs if is_float(value.type))
-        eligible = not operation.blocks and can_be_float16(operation, constants)
+        eligible = any(
+            can_be_float16(item, constants)
+            for item in ([operation] if not operation.blocks else inner_of(operation))
+        )
         floats = bool(activations or results)
         nodes.append(Node(operation, activations, results, eligible and floats))
     return nodes
+
+
+def inner_of(operation: Operation) -> list[Operation]:
+    """The operations in the blocks of a loop or a branch."""
+    return [inner for block in operation.blocks for inner in inner_operations(block)]
 
 
 def is_constant(operation: Operation, varying: Collection[str], taken: Collection[str]) -> bool:
@@ -120,7 +148,9 @@ def is_constant(operation: Operation, varying: Collection[str], taken: Collectio
 
 def names_in(operation: Operation) -> list[str]:
     """The names of the values that an operation takes, also in its blocks."""
-    found = [item for group in operation.inputs.values() for item in group if isinstance(item, str)]
+    found: list[str] = []
+    for group in operation.inputs.values():
+        found += [item for item in group if isinstance(item, str)]
     for block in operation.blocks:
         found += [name for inner in block.walk() for name in names_in(inner)]
         found += block.outputs
@@ -166,7 +196,7 @@ def probed_groups(node: Node) -> list[tuple[str, ...]]:
 def is_probed(node: Node) -> bool:
     """Whether copies of an operation tell anything."""
     kind = node.operation.type
-    if not node.eligible or node.is_view or not node.results:
+    if not node.eligible or node.is_view or not node.results or node.operation.blocks:
         return False
     return not kind.startswith(("random_", "list_", "read_state", "write_state"))
 

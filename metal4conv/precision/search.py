@@ -89,13 +89,21 @@ class Search:
     @property
     def names(self) -> tuple[str, ...]:
         """The operations that are kept in float32, in the order of the program."""
-        kept = {self.nodes[number].name for number in self.kept}
-        kept |= {name for name in self.reasons if name not in self.probed.named}
-        return tuple(
-            operation.name
-            for operation in inner_operations(self.function.block)
-            if operation.name in kept
-        )
+        kept = set(self.names_of(self.kept))
+        program = inner_operations(self.function.block)
+        return tuple(operation.name for operation in program if operation.name in kept)
+
+    def names_of(self, kept: Collection[int]) -> list[str]:
+        """The names of operations, with those that the converter keeps by itself."""
+        names = [name for number in kept for name in self.nodes[number].kept_names]
+        return [*names, *(name for name in self.reasons if name not in self.probed.named)]
+
+    def reason_of(self, name: str) -> str:
+        """Why an operation is in float32, or the loop or branch that it is in."""
+        if name in self.reasons:
+            return self.reasons[name]
+        owners = [self.nodes[number] for number in self.kept]
+        return next(self.reasons[node.name] for node in owners if name in node.kept_names)
 
     @property
     def budget(self) -> int:
@@ -118,9 +126,7 @@ class Search:
 
     def run(self, kept: Collection[int], number: int) -> Distance:
         """How far a mixed program is from what is wanted, on one case."""
-        inner = [name for name in self.reasons if name not in self.probed.named]
-        names = [*(self.nodes[item].name for item in kept), *inner]
-        program = mixed(self.function, names, self.narrowing)
+        program = mixed(self.function, self.names_of(kept), self.narrowing)
         return self.judge(Executor(program, self.interface), number)
 
     def judge(self, executor: Executor, number: int) -> Distance:

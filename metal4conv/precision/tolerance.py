@@ -98,6 +98,7 @@ def output_distance(
     >>> round(output_distance("y", e, a, Wanted(40.0), 0.0).ratio, 3)
     0.5
     """
+    expected = np.atleast_1d(expected)
     actual = np.asarray(actual).reshape(expected.shape)
     if expected.dtype.kind != "f":
         same = bool((expected == actual).all())
