@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from metal4conv import __version__
+from metal4conv.debug.noise import explained_by_rounding
 from metal4conv.debug.reference import Reference
 from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.tracing import write_npz
@@ -21,6 +22,7 @@ from metal4conv.mil.cutting import Cut, Part, border_values, cut_package
 from metal4conv.mil.dataflow import Dataflow
 from metal4conv.mil.package import Package
 from metal4conv.outputs import remove
+from metal4conv.report import Finding
 from metal4conv.verify.depth import float16_depths
 from metal4conv.verify.draw import as_golden
 from metal4conv.verify.golden import (
@@ -39,11 +41,15 @@ SUFFIX = ".mlpackage"
 
 @dataclass(frozen=True)
 class Case:
-    """A part with its inputs and its expected outputs, by feature."""
+    """A part with its inputs and its expected outputs, by feature.
+
+    `rounded` names inputs that are right values as the package rounds them.
+    """
 
     part: Part
     inputs: Mapping[str, np.ndarray]
     expected: Mapping[str, np.ndarray]
+    rounded: frozenset[str] = frozenset()
 
     @property
     def package(self) -> Path:
@@ -107,7 +113,13 @@ def write_case(
         feature: fed[value].astype(types[feature], copy=False)
         for feature, value in part.inputs.items()
     }
-    case = Case(part, inputs, reference.expected(part, inputs))
+    given = {value.name for value in flow.function.inputs}
+    rounded = frozenset(
+        feature
+        for feature, value in part.inputs.items()
+        if reference.is_recorded and value not in given
+    )
+    case = Case(part, inputs, reference.expected(part, inputs), rounded)
     write_npz(inputs_path(path), case.inputs)
     write_npz(outputs_path(path), case.expected)
     write_golden(golden_path(path), [case.golden], golden_origin(package, name))
@@ -131,3 +143,14 @@ def judge(case: Case, given: GivenTolerance | None = None) -> CaseResult:
     actual = executor.predict_arrays(case.inputs)
     depths = float16_depths(case.part.package.function())
     return judge_case("case0", case.golden, actual, depths, given or GivenTolerance())
+
+
+def failures(case: Case, given: GivenTolerance | None = None) -> list[Finding]:
+    """What is wrong with a part on this machine, but for what its rounded inputs explain."""
+    result = judge(case, given)
+    found = [item for item in result.findings if item.severity == "failure"]
+    if not found or not case.rounded:
+        return found
+    package, expected = case.part.package, case.expected
+    explained = explained_by_rounding(package, case.inputs, case.rounded, expected, result.actual)
+    return [item for item in found if (item.where or "").partition("/")[2] not in explained]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
-from metal4conv.debug.case import Case, inputs_path, judge, outputs_path
+from metal4conv.debug.case import Case, failures, inputs_path, outputs_path
 from metal4conv.errors import OutputError, UsageError
 from metal4conv.verify.tolerance import GivenTolerance
 
@@ -63,10 +63,8 @@ class ExpectationCheck:
         return tolerance_text(self.given)
 
     def __call__(self, case: Case) -> Answer:
-        failures = [item for item in judge(case, self.given).findings if item.severity == "failure"]
-        if not failures:
-            return Answer("good", "within tolerance")
-        return Answer("bad", failures[0].message)
+        found = failures(case, self.given)
+        return Answer("bad", found[0].message) if found else Answer("good", "within tolerance")
 
 
 @dataclass(frozen=True)

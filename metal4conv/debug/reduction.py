@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from metal4conv.conversion import check_name, manifest_text, remove_work
-from metal4conv.debug.case import Case, golden_origin, judge, write_case
+from metal4conv.debug.case import Case, failures, golden_origin, write_case
 from metal4conv.debug.check import Answer, tolerance_text
 from metal4conv.debug.journal import Journal, inputs_sha256, open_journal
 from metal4conv.debug.reduction_report import nothing_to_reduce, reduction_report, spent_finding
@@ -194,12 +194,10 @@ class Reduction:
             if self.failure is not None:
                 failed = self.failure.fails(case.package, case.inputs)
                 return Answer("bad" if failed else "good")
-            failures = [
-                item for item in judge(case, self.given).findings if item.severity == "failure"
-            ]
+            found = failures(case, self.given)
         except UnsupportedModel as error:
             return Answer("skip", error.message)
-        return Answer("bad", failures[0].message) if failures else Answer("good")
+        return Answer("bad", found[0].message) if found else Answer("good")
 
 
 def cut_key(cut: Cut) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metal4conv.debug.case import judge, write_case
+from metal4conv.debug.check import ExpectationCheck
 from metal4conv.debug.origins import package_reference, source_reference
 from metal4conv.debug.reduction import reduce_package
 from metal4conv.debug.reference import Recorded
@@ -24,6 +26,8 @@ from metal4conv.mil.correspondence import (
     correspondence_text,
     make_correspondence,
 )
+from metal4conv.mil.cutting import Cut
+from metal4conv.mil.dataflow import dataflow
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import TensorType
 from metal4conv.report import Report
@@ -182,3 +186,31 @@ def test_values_that_memory_has_no_room_for_are_computed_again(tmp_path: Path) -
     for name, array in narrow.get(names).items():
         np.testing.assert_array_equal(array, roomy.get([name])[name])
     assert narrow.shapes == roomy.shapes
+
+
+def cancelling(path: Path, subtrahend: str) -> Package:
+    """y = b - a (or b - x) where b is a little more than a, in float16."""
+    net = Network("float16")
+    x = net.input("x", "float16", (1, 2, 3, 4))
+    net.add("mul", "a", (1, 2, 3, 4), x=x, y=3.0)
+    net.add("mul", "b", (1, 2, 3, 4), x=x, y=3.001953125)
+    net.add("sub", "y", (1, 2, 3, 4), x="b", y=subtrahend)
+    net.output("y", "float16")
+    return net.save(path)
+
+
+@pytest.mark.parametrize(("subtrahend", "verdict"), [("a", "good"), ("x", "bad")])
+def test_what_the_rounding_of_inputs_does_is_no_fault(
+    subtrahend: str, verdict: str, tmp_path: Path
+) -> None:
+    package = cancelling(tmp_path / "net.mlpackage", subtrahend)
+    values, flow = values_of(package), dataflow(package.function())
+    wide = {"x": X["x"].astype(np.float32)}
+    right = {"a": wide["x"] * 3, "b": wide["x"] * np.float32(3.001953125)}
+    right["y"] = right["b"] - right["a"]
+    cut = Cut(frozenset([flow.makers["y"]]), ("y",))
+    case = write_case(
+        tmp_path, "part", package, flow, cut, Recorded(values, right, ""), values.shapes
+    )
+    assert [item.severity for item in judge(case).findings][:1] == ["failure"]
+    assert ExpectationCheck()(case).verdict == verdict
