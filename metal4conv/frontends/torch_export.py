@@ -19,6 +19,7 @@ from metal4conv.frontends.shapes import DeclaredInput
 from metal4conv.frontends.source import SourceInput, SourceOptions
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.frontends.toolkit import coremltools_with, quiet
+from metal4conv.frontends.torch_decompositions import DECOMPOSITIONS
 from metal4conv.frontends.torch_factory import FactoryProduct, user_frame
 from metal4conv.mil.program import Dimension, Shape
 
@@ -30,7 +31,7 @@ LARGEST = 2**31 - 1
 
 def prepare_program(program: ExportedProgram) -> ExportedProgram:
     """The program in core operations (the training dialect is lowered too)."""
-    lowered: ExportedProgram = program.run_decompositions({})
+    lowered: ExportedProgram = program.run_decompositions(dict(DECOMPOSITIONS))
     return lowered
 
 
