@@ -16,6 +16,7 @@ from metal4conv.errors import Metal4ConvError, UnsupportedModel, UsageError, las
 from metal4conv.frontends.mixed import MIXED
 from metal4conv.frontends.provenance import name_before_cast
 from metal4conv.frontends.source import (
+    CastOperation,
     Lowered,
     LoweringRequest,
     ModelSource,
@@ -314,7 +315,8 @@ def look_for_precision(
 ) -> Looked:
     """Converts to float32, measures, and finds which operations must stay in float32."""
     say("converting to float32")
-    wide = replace(request, precision="float32", io_precision=request.io_dtype)
+    seen: list[CastOperation] = []
+    wide = replace(request, precision=MIXED, io_precision=request.io_dtype, cast_operations=seen)
     made = make_package(source, wide, work.with_name(WIDE_PACKAGE), work)
     say("running the source model")
     drawn, cases = golden_cases(source, made, golden, request.output_names)
@@ -331,6 +333,7 @@ def look_for_precision(
             for kind, case in zip(KINDS, run_source(source, extremes, outputs), strict=False)
         ],
         wanted,
+        seen,
     )
     search.choose()
     return Looked(search, request, drawn, cases, findings)

@@ -103,7 +103,7 @@ def transform(
     if convert_from != "pytorch" and int(request.target.removeprefix("iOS")) >= FUSED_SINCE:
         fuse_attention(program)
     findings = set_borders(program.functions["main"], inputs, outputs, request)
-    with fast_range_checks(), kept_in_float32(request.float32_operations):
+    with fast_range_checks(), kept_in_float32(request):
         run_passes(program, main)
     run_passes(program, backend)
     check_ranks(program.functions["main"])

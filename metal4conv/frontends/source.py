@@ -64,6 +64,18 @@ class SourceInput:
 
 
 @dataclass(frozen=True)
+class CastOperation:
+    """An operation as it is when the pass that casts to float16 comes to it: later passes may join
+    it with others, or give it another name. `inputs` and `outputs` are names of values.
+    """
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LoweringRequest:
     """How the package shall be: opset, and the precision inside and at the border."""
 
@@ -76,6 +88,8 @@ class LoweringRequest:
     """The dtype of float inputs for which the user named one: `-i x:1x3xhxw:float32`."""
     float32_operations: tuple[str, ...] = ()
     """Operations that stay in float32 in a package of mixed precision."""
+    cast_operations: list[CastOperation] | None = field(default=None, compare=False)
+    """A list that takes in all operations; they stay in float32 then."""
 
     @property
     def io_dtype(self) -> str:

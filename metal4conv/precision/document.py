@@ -28,7 +28,7 @@ from typing import Any
 from metal4conv.errors import DamagedFile, UsageError
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import Constant, Operation, TensorType
-from metal4conv.precision.eligible import inner_operations, is_float
+from metal4conv.precision.eligible import is_float
 from metal4conv.precision.search import Search
 
 FORMAT = "metal4conv.precision/1"
@@ -90,18 +90,16 @@ def precision_document(search: Search, package: Package, sources: Mapping[str, s
     `sources` has what values are in the source model, in words.
     """
     counts = count_operations(package)
-    types = {item.name: item for item in inner_operations(search.function.block)}
     rows = []
-    for name in search.names:
-        operation = types[name]
-        value = operation.outputs[0].name if operation.outputs else None
+    for name, (operation, reason) in search.operations.items():
+        value = next(iter(operation.outputs), None)
         rows.append(
             {
                 "name": name,
                 "type": operation.type,
                 "value": value,
                 "source": None if value is None else sources.get(value),
-                "reason": search.reason_of(name),
+                "reason": reason,
             }
         )
     return {

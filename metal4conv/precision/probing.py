@@ -62,8 +62,8 @@ class Node:
         return self.operation.name
 
     @property
-    def kept_names(self) -> tuple[str, ...]:
-        """What is kept in float32 with it: itself, or all that is in its blocks."""
+    def parts(self) -> tuple[str, ...]:
+        """What is in float32 with it: itself, or all operations on floats in its blocks."""
         if not self.operation.blocks:
             return (self.name,)
         types = dict[str, ValueType]()
@@ -111,8 +111,11 @@ class Probing:
     """The node by the operation's name."""
 
 
-def make_nodes(function: Function) -> list[Node]:
-    """The operations of the main block that depend on inputs, in their order."""
+def make_nodes(function: Function, known: Collection[str] | None = None) -> list[Node]:
+    """The operations of the main block that depend on inputs, in their order.
+
+    `known` are those whose precision the converter can be told; None for all of them.
+    """
     constants = constants_of(function)
     varying = {value.name: value.type for value in function.inputs}
     nodes = []
@@ -126,7 +129,7 @@ def make_nodes(function: Function) -> list[Node]:
         activations = tuple(name for name in taken if is_float(varying.get(name)))
         results = tuple(value.name for value in operation.outputs if is_float(value.type))
         eligible = any(
-            can_be_float16(item, constants)
+            can_be_float16(item, constants) and (known is None or item.name in known)
             for item in ([operation] if not operation.blocks else inner_of(operation))
         )
         floats = bool(activations or results)
@@ -157,7 +160,7 @@ def names_in(operation: Operation) -> list[str]:
     return found
 
 
-def probing(function: Function) -> Probing:
+def probing(function: Function, known: Collection[str] | None = None) -> Probing:
     """The float32 function with copies of its operations. Program before and after:
 
     main(x: fp32) {  y: fp32 = linear(x, weight=w)  }
@@ -166,7 +169,7 @@ def probing(function: Function) -> Probing:
         h: fp16 = cast(x, "fp16");  r: fp32 = cast(h, "fp32");  y1 = linear(r, weight=w)
         y2 = linear(x, weight=w rounded to float16)  }
     """
-    nodes = make_nodes(function)
+    nodes = make_nodes(function, known)
     found = Probing(function, nodes, named={node.name: n for n, node in enumerate(nodes)})
     maker = ProbeMaker(found, constants_of(function), function.opset_version)
     numbers = {id(node.operation): number for number, node in enumerate(nodes)}

@@ -10,14 +10,16 @@ import numpy as np
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.execute.interpreter import Executor
+from metal4conv.frontends.source import CastOperation
 from metal4conv.mil.interface import Interface
 from metal4conv.mil.package import Package
-from metal4conv.mil.program import Function
+from metal4conv.mil.program import Function, Operation
 from metal4conv.precision.eligible import inner_operations
 from metal4conv.precision.forced import constant_reasons, forced_operations
 from metal4conv.precision.measuring import Measured, measure
 from metal4conv.precision.mixing import Narrowing, mixed
 from metal4conv.precision.model import ErrorModel, error_model
+from metal4conv.precision.origins import Origins, origins_of
 from metal4conv.precision.probing import Node, Probing, probing
 from metal4conv.precision.ranking import Move, rank, shares
 from metal4conv.precision.reasons import searched_reason
@@ -80,6 +82,7 @@ class Search:
     slack: float = 0.9
     """What part of the allowed error the search allows itself."""
     narrowing: Narrowing = field(default_factory=Narrowing)
+    origins: Origins = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[Node]:
@@ -87,15 +90,27 @@ class Search:
         return self.probed.nodes
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The operations that are kept in float32, in the order of the program."""
+    def operations(self) -> dict[str, tuple[CastOperation, str]]:
+        """The operations that the converter shall keep in float32, by name, each with its reason;
+        in the order of the program.
+        """
         kept = set(self.names_of(self.kept))
-        program = inner_operations(self.function.block)
-        return tuple(operation.name for operation in program if operation.name in kept)
+        found: dict[str, tuple[CastOperation, str]] = {}
+        for operation in inner_operations(self.function.block):
+            if operation.name in kept:
+                reason = self.reason_of(operation.name)
+                for part in self.origins.get(operation.name, (as_it_is(operation),)):
+                    found.setdefault(part.name, (part, reason))
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the operations that the converter shall keep in float32."""
+        return tuple(self.operations)
 
     def names_of(self, kept: Collection[int]) -> list[str]:
-        """The names of operations, with those that the converter keeps by itself."""
-        names = [name for number in kept for name in self.nodes[number].kept_names]
+        """The names of nodes in the program, with those that the converter keeps by itself."""
+        names = [name for number in kept for name in self.nodes[number].parts]
         return [*names, *(name for name in self.reasons if name not in self.probed.named)]
 
     def reason_of(self, name: str) -> str:
@@ -103,7 +118,7 @@ class Search:
         if name in self.reasons:
             return self.reasons[name]
         owners = [self.nodes[number] for number in self.kept]
-        return next(self.reasons[node.name] for node in owners if name in node.kept_names)
+        return next(self.reasons[node.name] for node in owners if name in node.parts)
 
     @property
     def budget(self) -> int:
@@ -126,7 +141,8 @@ class Search:
 
     def run(self, kept: Collection[int], number: int) -> Distance:
         """How far a mixed program is from what is wanted, on one case."""
-        program = mixed(self.function, self.names_of(kept), self.narrowing)
+        free = [node.name for node in self.nodes if not node.eligible]
+        program = mixed(self.function, [*self.names_of(kept), *free], self.narrowing)
         return self.judge(Executor(program, self.interface), number)
 
     def judge(self, executor: Executor, number: int) -> Distance:
@@ -309,6 +325,12 @@ class Search:
         )
 
 
+def as_it_is(operation: Operation) -> CastOperation:
+    """An operation that no pass changed later."""
+    outputs = tuple(value.name for value in operation.outputs)
+    return CastOperation(operation.name, operation.type, (), outputs)
+
+
 def scaled(ratio: float, estimate: float, otherwise: float) -> float:
     """By what the estimate must be multiplied to give what a run gave."""
     if not math.isfinite(ratio) or estimate <= 0 or not ratio:
@@ -326,12 +348,16 @@ def first_below(left: Sequence[float], limit: float) -> int:
 
 
 def open_search(
-    package: Package, golden: Sequence[Trial], extremes: Sequence[Trial], wanted: Wanted
+    package: Package,
+    golden: Sequence[Trial],
+    extremes: Sequence[Trial],
+    wanted: Wanted,
+    seen: Sequence[CastOperation] | None = None,
 ) -> tuple[Search, tuple[Finding, ...]]:
     """A search on a float32 package whose first cases were measured, and what to know of it.
 
     `UnsupportedModel` where float32 arithmetic does not hold the tolerance in a golden case; an
-    extreme one is left out with a warning.
+    extreme one is left out with a warning. `seen` has the operations as the converter casts them.
     """
     peaks: dict[str, float] = {}
     for trial in golden:
@@ -340,7 +366,16 @@ def open_search(
                 peaks[name] = max(peaks.get(name, 0.0), magnitude(array)[1])
     function = package.function()
     trials = [*golden, *(replace(trial, peaks=peaks) for trial in extremes)]
-    search = Search(function, package.interface(), trials, wanted, probing(function))
+    origins = None if seen is None else origins_of(function, seen)
+    known = None if origins is None else [name for name, parts in origins.items() if parts]
+    search = Search(
+        function,
+        package.interface(),
+        trials,
+        wanted,
+        probing(function, known),
+        origins=origins or {},
+    )
     findings = []
     kept = []
     for number, trial in enumerate(search.trials):
