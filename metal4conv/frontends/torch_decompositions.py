@@ -58,11 +58,17 @@ def softplus(x: Tensor, beta: float = 1, threshold: float = LARGEST_SOFTPLUS) ->
 def rms_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Result:
-    """Divided by the root of its mean square over the last dimensions."""
+    """Divided by the root of its mean square over the last dimensions.
+
+    It is scaled by its largest element first, since squares of 256 are beyond float16; by the root
+    of epsilon where that is larger, so that nothing below is above 1.
+    """
     axes = list(range(-len(shape), 0))
-    least = torch.finfo(x.dtype).eps if eps is None else eps
-    square = aten.mean(aten.mul(x, x), axes, True)
-    found = aten.mul(x, aten.rsqrt(aten.add(square, least)))
+    root = (torch.finfo(x.dtype).eps if eps is None else eps) ** 0.5
+    scale = aten.clamp_min(aten.amax(aten.abs(x), axes, True), root)
+    scaled, least = aten.div(x, scale), aten.div(root, scale)
+    square = aten.mean(aten.mul(scaled, scaled), axes, True)
+    found = aten.mul(scaled, aten.rsqrt(aten.add(square, aten.mul(least, least))))
     return found if weight is None else aten.mul(found, weight)
 
 

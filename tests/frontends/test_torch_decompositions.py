@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus_of_beta": lambda x: functional.softplus(x, beta=3),
     "rms_norm": lambda x: functional.rms_norm(x, (8,), eps=0.1),
     "rms_norm_of_weight": lambda x: functional.rms_norm(x, (8,), weight=torch.arange(8.0)),
+    "rms_norm_of_small": lambda x: functional.rms_norm(1e-6 * x, (8,), eps=1e-6),
+    "rms_norm_of_large": lambda x: functional.rms_norm(1e4 * x - 100, (8,), eps=1e-5),
     "max_pool1d": lambda x: functional.max_pool1d(x.reshape(1, 2, 32), 2),
     "max_pool2d": lambda x: functional.max_pool2d(picture(x), 2),
     "max_pool3d": lambda x: functional.max_pool3d(x.reshape(1, 1, 4, 4, 4), 2),
@@ -63,3 +66,16 @@ def test_argument_counts(name: str, results: dict[str, tuple[np.ndarray, np.ndar
     found, expected = results[name]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_norm_of_large_activations_is_right_in_float16(tmp_path: Path) -> None:
+    class Norm(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.rms_norm(x, (16,), eps=1e-5)
+
+    x = 3000 * torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    with quiet():
+        torch.export.save(torch.export.export(Norm(), (x,)), tmp_path / "net.pt2")
+    package, _ = packaged(source(tmp_path / "net.pt2"), tmp_path, "float16")
+    [found] = load(package).predict({"x": x.numpy().astype(np.float16)}).values()
+    np.testing.assert_allclose(found, Norm()(x).numpy(), rtol=5e-3, atol=2e-3)
