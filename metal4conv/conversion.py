@@ -322,21 +322,40 @@ def look_for_precision(
     drawn, cases = golden_cases(source, made, golden, request.output_names)
     types = {item.name: item.type for item in made.package.interface().inputs}
     dtypes = {name: type.dtype for name, type in types.items()}
-    extremes = extreme_cases(source.inputs, cases, dtypes, golden.seed)
     outputs = dict(zip(source.outputs, request.output_names, strict=True))
+    extremes, failed = run_extremes(
+        source, extreme_cases(source.inputs, cases, dtypes, golden.seed), outputs
+    )
     say("looking for operations that need float32")
     search, findings = open_search(
         made.package,
         [trial_of(f"golden case {n}", case, types) for n, case in enumerate(cases)],
         [
             trial_of(f"inputs at the ends of their ranges ({kind})", case, types)
-            for kind, case in zip(KINDS, run_source(source, extremes, outputs), strict=False)
+            for kind, case in zip(KINDS, extremes, strict=False)
         ],
         wanted,
         seen,
     )
     search.choose()
-    return Looked(search, request, drawn, cases, findings)
+    return Looked(search, request, drawn, cases, (*failed, *findings))
+
+
+def run_extremes(
+    source: ModelSource, extremes: Sequence[GoldenCase], names: Mapping[str, str]
+) -> tuple[tuple[GoldenCase, ...], tuple[Finding, ...]]:
+    """The source's outputs at the ends of value ranges; none where it does not run there."""
+    try:
+        return run_source(source, extremes, names), ()
+    except UnsupportedModel as error:
+        return (), (
+            Finding(
+                "warning",
+                "precision-extreme",
+                f"precision is not tried at the ends of the inputs' ranges: {error.message}",
+                hint="give the ranges that the model takes with -i",
+            ),
+        )
 
 
 def trial_of(label: str, case: GoldenCase, types: Mapping[str, TensorType]) -> Trial:

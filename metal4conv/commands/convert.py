@@ -29,7 +29,8 @@ from metal4conv.commands import output_options, source_options
 @click.option(
     "--io-precision",
     type=click.Choice(["float16", "float32"]),
-    help="Precision of float inputs and outputs; that of --precision without it.",
+    help="Precision of float inputs and outputs; without it float32 for --precision float32, else "
+    "float16.",
 )
 @click.option("--target", default="iOS18", show_default=True, help="Oldest system: iOS15 … iOS18.")
 @click.option("--golden-inputs", metavar="FILE.npz", help="Inputs for the golden vectors.")

@@ -54,6 +54,14 @@ class Ends(torch.nn.Module):
 def ends():
     return Ends().eval()
 
+def picky():
+    class Picky(torch.nn.Module):
+        def forward(self, x):
+            if not torch.compiler.is_compiling() and bool((x == 2).any()):
+                raise ValueError("2 is too much")
+            return torch.tanh(x)
+    return Picky()
+
 def large():
     class Large(torch.nn.Module):
         def forward(self, x):
@@ -177,6 +185,13 @@ def test_the_ends_of_a_range_are_tried(folder: Path, tmp_path: Path) -> None:
     )
     assert small.mixed is not None
     assert not any("beyond" in row["reason"] for row in small.mixed["operations"])
+
+
+def test_a_source_that_fails_at_the_ends(folder: Path, tmp_path: Path) -> None:
+    source = f"{folder / 'net.py'}:picky"
+    done = convert(source, inputs=["x:1x64:float16:1..2"], precision="auto", output=tmp_path)
+    (warning,) = [item for item in done.findings if item.code == "precision-extreme"]
+    assert warning.message.endswith("with its own sizes: 2 is too much")
 
 
 REFUSED = {
