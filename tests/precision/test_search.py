@@ -151,3 +151,23 @@ def test_runs_are_counted(tmp_path: Path) -> None:
     assert search.runs == 2
     search.choose()
     assert 4 < search.runs <= 28
+
+
+def normalized(x: Any) -> Any:
+    """A normalization of large numbers, which is one operation."""
+    _, mb, _ = toolkit()
+    y = mb.layer_norm(x=x, axes=[-1], epsilon=np.float32(1e-5), name="norm")
+    return mb.tanh(x=y, name="y")
+
+
+@pytest.mark.parametrize(("scale", "names"), [(1.0, ()), (300.0, ("norm",))])
+def test_insides_that_only_a_device_shows(
+    tmp_path: Path, scale: float, names: tuple[str, ...]
+) -> None:
+    """The executor sums in float32; a device may not, so the operation is kept all the same."""
+    search = opened(tmp_path, normalized, (4, 64), Wanted(50.0), scale)
+    search.choose()
+    assert search.names == names
+    if names:
+        assert "64 squares" in search.reason_of("norm")
+        assert "for the variance" in search.reason_of("norm")
