@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import sympy
@@ -20,7 +23,7 @@ from metal4conv.frontends.source import SourceInput, SourceOptions
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.frontends.toolkit import coremltools_with, quiet
 from metal4conv.frontends.torch_decompositions import DECOMPOSITIONS
-from metal4conv.frontends.torch_factory import FactoryProduct, user_frame
+from metal4conv.frontends.torch_factory import FactoryProduct, is_installed_file, user_frame
 from metal4conv.mil.program import Dimension, Shape
 
 USUAL_NAMES = {4: {0: "n", 2: "h", 3: "w"}, 3: {0: "n", 1: "t"}, 2: {0: "n", 1: "t"}}
@@ -168,7 +171,7 @@ def export_module(
     def export(varied: Mapping[str, Dimension]) -> ExportedProgram:
         dynamic = dynamic_shapes(specs, varied)
         shapes = dynamic if any(dynamic.values()) else None
-        with quiet():
+        with quiet(), whole_traces():
             return torch.export.export(module, (), arguments, dynamic_shapes=shapes, strict=False)
 
     try:
@@ -178,6 +181,32 @@ def export_module(
         if frozen and succeeds(export, {}):
             raise frozen_error(error, frozen, ranges) from error
         raise export_error(error, ranges) from error
+
+
+@contextmanager
+def whole_traces() -> Iterator[None]:
+    """Within it, torch.export notes the lines of functions that a forward calls, too.
+
+    By itself it keeps the lines of methods called forward alone.
+    """
+    tracer: Any = torch.fx.Tracer  # what is replaced is none of its interface
+    original = getattr(tracer, "_filter_traceback_frames", None)
+    if original is None:
+        yield
+        return
+    is_installed = cache(lambda name: is_installed_file(Path(name).resolve()))
+
+    def kept(self: Any, summary: traceback.StackSummary) -> traceback.StackSummary:
+        start = next((at for at, frame in enumerate(summary) if frame.name == "forward"), None)
+        frames = [] if start is None else summary[start:]
+        own = [frame for frame in frames if not is_installed(frame.filename)]
+        return traceback.StackSummary.from_list(own) if own else original(self, summary)
+
+    tracer._filter_traceback_frames = kept
+    try:
+        yield
+    finally:
+        tracer._filter_traceback_frames = original
 
 
 def succeeds(

@@ -182,17 +182,18 @@ class Answer:
     def verdict(self) -> str:
         """How near the first cause is to the fault.
 
-        `right`: it is the operation; `part`: it ends a part that the source has one value for, and
-        the operation is named as one of that part; `neighbour`, `elsewhere`; `nothing` where no
-        operation is named.
+        `right`: it is the operation; `neighbour`: it gives or takes a value of the operation;
+        `part`: it ends a part that the source has one value for, and the operation is named as one
+        of that part; `elsewhere`; `nothing` where no operation is named.
         """
         if self.named is None:
             return "nothing"
         if self.named in self.right:
             return "right"
-        if self.right & set(self.report.data["causes"][0]["with"]):
-            return "part"
-        return "neighbour" if self.named in self.neighbours else "elsewhere"
+        if self.named in self.neighbours:
+            return "neighbour"
+        part = self.report.data["causes"][0]["with"]
+        return "part" if self.right & set(part) else "elsewhere"
 
     def __str__(self) -> str:
         kinds = [row["kind"] for row in self.report.data["causes"]]
