@@ -10,11 +10,12 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from metal4conv.debug.runs import FLOAT16_PART, jittered
 from metal4conv.execute.interpreter import Executor
 from metal4conv.mil.package import Package
 from metal4conv.mil.widening import widened, widened_interface
 
-PARTS = {np.dtype(np.float16): 2.0**-11, np.dtype(np.float32): 2.0**-23}
+PARTS = {np.dtype(np.float16): FLOAT16_PART, np.dtype(np.float32): 2.0**-23}
 """By how much of itself rounding changes a number at most."""
 
 EXPLAINED = 4.0
@@ -32,7 +33,9 @@ def explained_by_rounding(
     executor = Executor(widened(package.function()), widened_interface(package.interface()))
     generator = np.random.default_rng(0)
     moved = {
-        name: jittered(array, generator) if name in rounded else array
+        name: jittered(array.astype(np.float32), PARTS[array.dtype], generator)
+        if name in rounded and array.dtype in PARTS
+        else array
         for name, array in inputs.items()
     }
     plain, shaken = (executor.predict_arrays(given) for given in (inputs, moved))
@@ -41,15 +44,6 @@ def explained_by_rounding(
         for name in expected
         if is_small(expected[name], actual[name], plain[name], shaken[name])
     )
-
-
-def jittered(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Floats in float32, each changed by a random part as large as rounding changes it."""
-    if array.dtype not in PARTS:
-        return array
-    part = PARTS[array.dtype]
-    wide = array.astype(np.float32)
-    return (wide * (1 + generator.uniform(-part, part, array.shape))).astype(np.float32)
 
 
 def is_small(
