@@ -11,7 +11,7 @@ from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.tracing import Seen
 from metal4conv.mil.interface import Interface
 from metal4conv.mil.program import Constant, Operation
-from metal4conv.precision.eligible import Named, constants_of
+from metal4conv.precision.eligible import FLOAT16_MAX, Named, constants_of
 from metal4conv.precision.probing import Node, Probe, Probing, inner_of, names_in
 from metal4conv.precision.ranges import (
     beyond_range,
@@ -137,7 +137,8 @@ class Collector:
         is_broken = False
         for name, copied in zip(node.results, floats_of(outputs), strict=True):
             exact = self.arrays[name]
-            energies[name] = square_sum(copied.astype(np.float64) - exact)
+            some, share = sample(copied)
+            energies[name] = share * square_sum(some.astype(np.float64) - sample(exact)[0])
             is_broken |= breaks(exact, copied)
         if not probe.rounded:
             self.found.weights[probe.node] = energies
@@ -202,17 +203,47 @@ def figures_of(array: np.ndarray) -> Figures:
     """What the search needs to know of a value."""
     wide = array.astype(np.float32, copy=False)
     is_beyond = beyond_range(wide)
-    rounded = wide.astype(np.float16).astype(np.float32)
-    finite = wide[np.isfinite(wide)]
+    some, share = sample(wide)
+    rounded = some.astype(np.float16).astype(np.float32)
     return Figures(
         wide.size,
-        square_sum(wide),
-        float("inf") if is_beyond else square_sum(rounded - wide),
-        square_sum(np.spacing(np.abs(rounded).astype(np.float16)).astype(np.float32)) / 12,
-        float(np.abs(finite).max()) if finite.size else 0.0,
+        share * square_sum(some),
+        float("inf") if is_beyond else share * square_sum(rounded - some),
+        share * square_sum(np.spacing(np.abs(rounded).astype(np.float16)).astype(np.float32)) / 12,
+        finite_peak(wide),
         is_beyond,
         is_tiny(wide),
     )
+
+
+SAMPLE = 1 << 18
+"""Elements of a large array that stand for all of them where only an estimate is wanted."""
+
+
+def sample(array: np.ndarray) -> tuple[np.ndarray, float]:
+    """Some elements of an array, evenly spread, and how many elements each stands for.
+
+    >>> some, share = sample(np.zeros((1024, 1024)))
+    >>> some.size <= SAMPLE, round(some.size * share)
+    (True, 1048576)
+    """
+    flat = array.reshape(-1)
+    if flat.size <= SAMPLE:
+        return flat, 1.0
+    step = -(-flat.size // SAMPLE) | 1  # an odd step meets all columns of most arrays
+    some = flat[::step]
+    return some, flat.size / some.size
+
+
+def finite_peak(array: np.ndarray) -> float:
+    """The finite number farthest from 0."""
+    if not array.size:
+        return 0.0
+    peak = max(float(array.max()), -float(array.min()))
+    if np.isfinite(peak):
+        return peak
+    finite = array[np.isfinite(array)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
 
 
 def square_sum(array: np.ndarray) -> float:
@@ -220,10 +251,9 @@ def square_sum(array: np.ndarray) -> float:
 
     Not by `dot`: its threads wait for those of torch, which takes longer than the sum.
     """
-    flat = array.reshape(-1)
-    finite = np.isfinite(flat)
-    flat = flat if finite.all() else flat[finite]
-    return float(np.square(flat, dtype=np.float64).sum())
+    finite = np.isfinite(array)
+    found = array if finite.all() else array[finite]
+    return float(np.square(found, dtype=np.float64).sum())
 
 
 def breaks(exact: np.ndarray, copied: np.ndarray) -> bool:
@@ -234,6 +264,8 @@ def breaks(exact: np.ndarray, copied: np.ndarray) -> bool:
     >>> breaks(np.float32([1, 2]), np.float32([1, np.nan]))
     True
     """
+    if copied.size and max(float(copied.max()), -float(copied.min())) <= FLOAT16_MAX:
+        return False  # NaN is not at most anything
     with np.errstate(over="ignore"):
         narrow = exact.astype(np.float16)
         found = copied.astype(np.float16)

@@ -116,6 +116,8 @@ def beyond_range(array: np.ndarray) -> bool:
     """
     if array.dtype.kind != "f" or not array.size:
         return False
+    if max(float(array.max()), -float(array.min())) <= FLOAT16_MAX:
+        return False  # the common case, without arrays as large as this one
     size = np.abs(array)
     return bool(((size > FLOAT16_MAX) & np.isfinite(size)).any())
 
@@ -133,7 +135,7 @@ def is_tiny(array: np.ndarray) -> bool:
     """Whether the numbers of an array are so small that float16 has lost digits of all of them."""
     if array.dtype.kind != "f" or not array.size:
         return False
-    return 0 < float(np.abs(array).max()) < SMALLEST_NORMAL
+    return 0 < max(float(array.max()), -float(array.min())) < SMALLEST_NORMAL
 
 
 def reach(array: np.ndarray) -> str:
