@@ -21,7 +21,7 @@ from metal4conv.report import Report
 from metal4conv.verify.golden import golden_path, read_golden
 from metal4conv.verify.verification import package_input
 from tests.conftest import SAMPLES
-from tests.debug.corpus import NETWORKS, Case, Network
+from tests.debug.cases import NETWORKS, Case, Network
 from tests.debug.faults import (
     CodeFault,
     GraphFault,

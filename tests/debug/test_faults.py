@@ -14,7 +14,8 @@ import torch
 
 from metal4conv.debug.debugging import debug
 from metal4conv.verify.golden import golden_path
-from tests.debug.corpus import CASES, NETWORKS, Case
+from tests.debug.cases import NETWORKS, Case
+from tests.debug.corpus import CASES
 from tests.debug.drawn import drawn_faults
 from tests.debug.faults import NothingChanged
 from tests.debug.helpers import Answer, Workshop
