@@ -260,9 +260,9 @@ def overflow_problem(
         return Problem(
             "float16-overflow",
             f"{text}; the source goes up to {largest:g}, float16 to {FLOAT16_MAX:g}",
-            "convert with --io-precision float32 or --precision float32",
+            "convert with --io-precision float32",
         )
-    hint = "float16 overflows inside the network: try --precision float32"
+    hint = "float16 overflows inside the network: try --precision auto"
     return Problem("output-not-finite", text, hint if result.tolerance.outlier_share else None)
 
 
