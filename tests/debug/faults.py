@@ -154,7 +154,7 @@ def is_named(value: str, name: str) -> bool:
 
 
 def operations_named(operations: Sequence[Operation], name: str) -> list[Operation]:
-    """The operations that give a value of a name; those whose whole name it is go first.
+    """The operations that give a value of a name; those whose own name it is go first.
 
     A value that is called like its operation's type gets a number when it is cast. With `type:`
     in front it is the type of the operations.
@@ -162,16 +162,17 @@ def operations_named(operations: Sequence[Operation], name: str) -> list[Operati
     computing = [row for row in operations if row.type not in ("const", "cast")]
     if name.startswith("type:"):
         return [row for row in computing if row.type == name.removeprefix("type:")]
+    if found := [row for row in computing if name in [value.name for value in row.outputs]]:
+        return found
     for whole in (name, f"{name}_0"):
-        if found := [row for row in computing if whole in names_of(row)]:
+        if found := [row for row in computing if whole in names_before_casts(row)]:
             return found
     return [row for row in computing if any(is_named(v.name, name) for v in row.outputs)]
 
 
-def names_of(operation: Operation) -> list[str]:
-    """The names of an operation's outputs, as they are and before casts."""
-    names = [value.name for value in operation.outputs]
-    return [*names, *map(name_before_cast, names)]
+def names_before_casts(operation: Operation) -> list[str]:
+    """The names of an operation's outputs, before casts to float16."""
+    return [name_before_cast(value.name) for value in operation.outputs]
 
 
 def set_immediate(message: Message, array: np.ndarray, dtype: str) -> None:

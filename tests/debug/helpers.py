@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.debug.faults import (
     CodeFault,
     GraphFault,
     LayerFault,
+    NothingChanged,
     PackageFault,
     operations_named,
 )
@@ -100,7 +102,11 @@ class Workshop:
 
     def ask(self, case: Case) -> Answer:
         """Seeds the fault and runs `debug`."""
-        package = self.faulty(case)
+        try:
+            package = self.faulty(case)
+        except NothingChanged:
+            shutil.rmtree(self.folder / case.name)
+            raise
         right = self.right(case.network, case.precision)
         change = self.change(right, package)
         # what was converted from changed code has golden vectors of its own, of the same inputs
