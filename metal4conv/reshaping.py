@@ -6,14 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from metal4conv.conversion import (
-    Conversion,
-    Say,
-    check_name,
-    lay_out,
-    manifest_text,
-    remove_work,
-)
+from metal4conv.assembly import check_name, lay_out, manifest_text, remove_work
+from metal4conv.conversion import Conversion, Say
 from metal4conv.errors import UnsupportedModel, UsageError, did_you_mean
 from metal4conv.execute.interpreter import load
 from metal4conv.execute.symbolic import infer_types

@@ -89,8 +89,9 @@ def command(
       metal4conv convert net.pt2 --precision mixed:net.precision.json
     """
     from metal4conv import console
+    from metal4conv.assembly import GoldenOptions
     from metal4conv.commands.rendering import show_conversion
-    from metal4conv.conversion import GoldenOptions, convert
+    from metal4conv.conversion import convert
 
     with console.talking() as say:
         done = convert(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from metal4conv.conversion import check_name, manifest_text, remove_work
+from metal4conv.assembly import check_name, manifest_text, remove_work
 from metal4conv.debug.case import Case, failures, golden_origin, write_case
 from metal4conv.debug.check import Answer, tolerance_text
 from metal4conv.debug.journal import Journal, inputs_sha256, open_journal

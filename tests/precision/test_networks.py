@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from metal4conv.conversion import GoldenOptions, build
+from metal4conv.assembly import GoldenOptions
+from metal4conv.conversion import build
 from metal4conv.frontends.source import (
     LoweringRequest,
     ModelSource,

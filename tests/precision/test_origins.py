@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metal4conv.conversion import GoldenOptions, Looked, look_for_precision, make_package
+from metal4conv.assembly import GoldenOptions, make_package
 from metal4conv.execute.interpreter import Executor
 from metal4conv.frontends.source import (
     CastOperation,
@@ -20,6 +20,7 @@ from metal4conv.frontends.source import (
 from metal4conv.precision.mixing import mixed
 from metal4conv.precision.origins import joined
 from metal4conv.precision.tolerance import Wanted
+from metal4conv.precision_search import Looked, look_for_precision
 
 NETWORK = '''
 import torch
