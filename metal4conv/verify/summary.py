@@ -129,7 +129,7 @@ def plain(value: object) -> str:
     r"""Text in which nothing is Markdown, HTML, a mention or a link: names are the users'.
 
     >>> plain("a|b*c*\n<img>"), plain("conv_12 (3×3), h=8")
-    ('a&#124;b&#42;c&#42; &#60;img&#62;', 'conv&#95;12 &#40;3×3&#41;, h=8')
+    ('a&#124;b&#42;c&#42; &#60;img&#62;', 'conv&#95;12 (3×3), h=8')
     """
     text = " ".join(shortened(str(value), LONGEST_TEXT).split())
     return "".join(

@@ -43,14 +43,22 @@ def test_every_operation_that_rounds_by_itself_is_tested():
 
 @pytest.mark.parametrize("name", UNARY)
 def test_functions_of_all_float16_numbers(name):
-    """Kernels for vectors and for what is left over differ in the last bit of float32."""
+    """Half a spacing of float16 away from float32's, and what float32 itself leaves open.
+
+    Kernels for vectors of different processors differ there: GELU's is a small part of x far below
+    0, so it is as exact as x is.
+    """
     function, options = operator(name), UNARY[name]
     found = function(torch.from_numpy(ALL), **options).numpy()
-    expected = function(torch.from_numpy(ALL.astype(np.float32)), **options).half().numpy()
+    wide = function(torch.from_numpy(ALL.astype(np.float32)), **options).numpy()
+    with np.errstate(over="ignore"):
+        expected = wide.astype(np.float16)
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    assert (~same).sum() <= 2
+    assert (~same).mean() < 0.01
     both = ~same & np.isfinite(expected)
-    assert (np.abs(found[both] - expected[both]) <= np.spacing(np.abs(expected[both]))).all()
+    exactness = 8 * np.finfo(np.float32).eps * np.maximum(np.abs(wide), np.abs(ALL))[both]
+    spacing = np.spacing(np.abs(expected[both])).astype(np.float32)
+    assert (np.abs(found[both] - wide[both]) <= spacing / 2 + exactness).all()
 
 
 @pytest.mark.parametrize("name", BINARY)
