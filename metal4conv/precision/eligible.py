@@ -32,7 +32,18 @@ WIDE_PARAMETERS = {
 }
 """Parameters that stay float32 from iOS 17 on."""
 
-ALWAYS_WIDE = {"crop_resize": ("spatial_scale",), "classify": ("probabilities",)}
+RECURRENT = ("gru", "lstm", "rnn")
+"""Operations without a float16 form before iOS 17."""
+
+ALWAYS_WIDE = {
+    "classify": ("probabilities",),
+    "constexpr_affine_dequantize": ("zero_point",),
+    "crop_resize": ("spatial_scale",),
+    **dict.fromkeys(
+        ("upsample_bilinear", "upsample_nearest_neighbor"),
+        ("scale_factor_height", "scale_factor_width"),
+    ),
+}
 """Parameters that have no float16 form."""
 
 INFINITE = 1e38
@@ -67,6 +78,10 @@ def becomes_float16(parameter: str, operation: Operation, opset: int) -> bool:
     False
     """
     if parameter in ALWAYS_WIDE.get(operation.type, ()):
+        return False
+    if opset < 17 and operation.type in RECURRENT:
+        return False
+    if opset < 16 and (operation.type, parameter) == ("resample", "coordinates"):
         return False
     return opset < 17 or parameter not in WIDE_PARAMETERS.get(operation.type, ())
 

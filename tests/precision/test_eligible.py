@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from metal4conv.frontends.toolkit import coremltools_with
-from metal4conv.precision.eligible import ALWAYS_WIDE, NEVER, WIDE_PARAMETERS
+from metal4conv.mil.program import Operation
+from metal4conv.precision.eligible import NEVER, WIDE_PARAMETERS, becomes_float16
 
 
 def test_as_coremltools_has_it() -> None:
@@ -18,17 +21,23 @@ def test_as_coremltools_has_it() -> None:
     } == WIDE_PARAMETERS
 
 
-def test_parameters_without_a_float16_form() -> None:
-    """Those of all operations of all opsets whose types hold float32, but not float16."""
+@pytest.mark.parametrize("opset", [15, 16, 17, 18])
+def test_parameters_without_a_float16_form(opset: int) -> None:
+    """Those of all operations whose types hold float32, but not float16."""
     coremltools_with("none")
     from coremltools.converters.mil.mil import types
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
-    found: dict[str, set[str]] = {}
     for name, versions in SSAOpRegistry.core_ops.items():
-        for operation in versions.values():
-            for parameter, kind in operation.input_spec.input_types.items():
-                domain = getattr(kind, "type_domain", None) or ()
-                if types.fp32 in domain and types.fp16 not in domain:
-                    found.setdefault(name, set()).add(parameter)
-    assert found == {name: set(parameters) for name, parameters in ALWAYS_WIDE.items()}
+        fitting = [version for version in versions if int(version) + 9 <= opset]
+        if not fitting:
+            continue
+        definition = versions[max(fitting)]
+        operation = Operation(name, "y", {}, ())
+        for parameter, kind in definition.input_spec.input_types.items():
+            identifier = getattr(kind, "type_domain_id", None)
+            domain = definition.type_domains.get(identifier) or getattr(kind, "type_domain", ())
+            if types.fp32 in domain and types.fp16 not in domain:
+                assert not becomes_float16(parameter, operation, opset), (name, parameter)
+            elif types.fp32 in domain and parameter not in WIDE_PARAMETERS.get(name, ()):
+                assert becomes_float16(parameter, operation, opset), (name, parameter)
