@@ -26,6 +26,29 @@ def command(
     the file, barriers that it lacks are what one asks for: they are listed and are no failures.
 
     \b
+    A small frame, which asks for its barriers; type and size are the network's:
+      format = "metal4conv.frame/1"
+      mode = "plan"
+      dims = { h = 720, w = 1280 }
+      tensor = [{ name = "color" }, { name = "upscaled" }]
+      [[pass]]
+      name = "draw"
+      kind = "render"
+      writes = ["color"]
+      [[pass]]
+      name = "upscale"
+      kind = "machine_learning"
+      package = "build/upscaler.mlpackage"
+      inputs = { color = "color" }
+      outputs = { upscaled = "upscaled" }
+      [[pass]]
+      name = "show"
+      kind = "render"
+      reads = ["upscaled"]
+
+    python -m pydoc metal4conv.frame.document describes every key.
+
+    \b
     Example:
       metal4conv frame frame.toml --svg frame.svg
       metal4conv frame frame.toml --dim h=1080 --dim w=1920 --json

@@ -89,7 +89,9 @@ def verdict(report: Report) -> str:
     lacking = sum(row["status"] == "missing" for row in data["synchronization"])
     failures = sum(finding.severity == "failure" for finding in report.findings)
     missing = f", {lacking} missing" if lacking else ""
-    state = f"{failures} failure{'' if failures == 1 else 's'}" if failures else "in order"
+    state = "needs what is missing" if lacking else "in order"
+    if failures:
+        state = f"{failures} failure{'' if failures == 1 else 's'}"
     return (
         f"{data['file']} {state}: {len(data['passes'])} passes, {len(edges)} dependencies, "
         f"{len(data['synchronization']) - lacking} barriers, fences and events{missing}, "

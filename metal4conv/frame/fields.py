@@ -46,7 +46,9 @@ class Fields:
             return default
         found = self.table[key]
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-            self.fail(key, f"expected {NAMES[kind]}, got {toml_text(found)}")
+            table = kind is list and isinstance(found, dict)
+            hint = f"begin each one with [[{key}]], in double brackets" if table else None
+            self.fail(key, f"expected {NAMES[kind]}, got {toml_text(found)}", hint)
         if isinstance(found, str) and not found.isprintable():
             self.fail(key, f"{found!a} has characters that cannot be shown")
         return found
@@ -72,8 +74,11 @@ class Fields:
     def choice(self, key: str, known: Iterable[str], default: str | None = None) -> str:
         """A word out of some."""
         words = tuple(known)
-        if default is not None and key not in self.table:
-            return default
+        if key not in self.table:
+            if default is not None:
+                return default
+            hint = f"known: {', '.join(words)}"
+            raise UsageError(f'the key "{key}" is missing', where=self.place, hint=hint)
         found = self.name(key)
         if found not in words:
             self.fail(key, f'"{found}" is not known here', did_you_mean(found, words))

@@ -25,6 +25,8 @@ from metal4conv.layout.findings import layout_findings
 from metal4conv.layout.manifest import layout
 from metal4conv.report import Finding
 
+REVERSED = "shape has the outermost first; the order of Metal is that of the key dimensions"
+
 
 class Fitting:
     """Goes through the networks in order, and fills in what the file leaves open."""
@@ -132,6 +134,7 @@ class Fitting:
                 where,
                 f"{told} has dimensions {shown(found[1])}, and {binding} has {shown(dimensions)}, "
                 "innermost first",
+                REVERSED if found[1][::-1] == dimensions else None,
             )
         if resource.dtype is None or resource.dimensions is None:
             self.filled[resource.name] = binding

@@ -20,6 +20,7 @@ STEP_KEYS: dict[PassKind, tuple[str, ...]] = {
 }
 DEFAULT_QUEUE = "main"
 MOST_FRAMES_AGO = 16
+UNLISTED = "list it first, under [[texture]], [[buffer]] or [[tensor]]"
 
 
 class PassReader:
@@ -128,7 +129,7 @@ class PassReader:
         """The name of a resource that exists."""
         name = fields.name("resource")
         if name not in self.resources:
-            hint = did_you_mean(name, self.resources)
+            hint = did_you_mean(name, self.resources) if self.resources else UNLISTED
             fields.fail("resource", f'there is no resource "{name}"', hint)
         return name
 
@@ -194,7 +195,8 @@ def read_passes(
     passes: dict[str, Pass] = {}
     rows = table.tables("pass")
     if not rows:
-        table.fail("pass", "a frame needs passes, and there are none")
+        hint = "metal4conv frame --help shows a small frame"
+        table.fail("pass", "a frame needs passes, and there are none", hint)
     for number, row in enumerate(rows, 1):
         name = row.get("name") if isinstance(row, dict) else None
         shown = f'"{name}"' if isinstance(name, str) else f"number {number}"

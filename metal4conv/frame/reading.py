@@ -9,7 +9,7 @@ from typing import Any
 
 from metal4conv.errors import UsageError, did_you_mean
 from metal4conv.frame.document import FORMAT, Frame, Heap, Resource
-from metal4conv.frame.fields import Fields
+from metal4conv.frame.fields import Fields, toml_text
 from metal4conv.frame.passes import read_passes
 from metal4conv.frame.synchronization import read_residency, read_synchronization
 from metal4conv.layout.rules import DATA_TYPES
@@ -44,7 +44,11 @@ def read_frame(path: str | Path, sizes: Mapping[str, int] | None = None) -> Fram
     table = Fields(toml_of(Path(path)), str(path), TOP)
     found = table.text("format")
     if found != FORMAT:
-        table.fail("format", f'expected format = "{FORMAT}", got {found or "none"}')
+        table.fail(
+            "format",
+            f'expected format = "{FORMAT}", got {toml_text(found) if found else "none"}',
+            "metal4conv frame --help shows a small frame",
+        )
     dims = read_dims(table, sizes or {})
     heaps = read_heaps(table, dims)
     resources = read_resources(table, dims, heaps)
@@ -65,7 +69,8 @@ def read_frame(path: str | Path, sizes: Mapping[str, int] | None = None) -> Fram
 def toml_of(path: Path) -> dict[str, Any]:  # Any: TOML values
     """What a TOML file holds."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not there"
+        there = "is no file" if path.exists() else "is not there"
+        what = "is a folder" if path.is_dir() else there
         raise UsageError(f"{path} {what}", hint="name a frame's TOML file")
     try:
         return tomllib.loads(path.read_text("utf-8"))

@@ -342,3 +342,59 @@ def test_damaged_manifest(tmp_path: Path, metal4conv: Callable[..., Done]) -> No
     done = metal4conv("frame", tmp_path / "frame.toml")
     assert done.code == 3
     assert "net.json is not JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "expected format", "--help shows a small frame"),
+        ('format = "metal4conv.frame/1"', "a frame needs passes", "--help shows a small frame"),
+        (
+            'format = "metal4conv.frame/1"\n[pass]\nname = "a"',
+            "expected a list, got a table",
+            "[[pass]]",
+        ),
+        (
+            'format = "metal4conv.frame/1"\n[[pass]]\nname = "a"',
+            'the key "kind" is missing',
+            "machine_learning",
+        ),
+        (
+            'format = "metal4conv.frame/1"\n[[pass]]\nname = "a"\nkind = "cpu"\nreads = ["b"]',
+            'there is no resource "b"',
+            "[[texture]]",
+        ),
+    ],
+)
+def test_first_attempts_are_told_what_to_write(
+    text: str, message: str, hint: str, metal4conv: Callable[..., Done], tmp_path: Path
+) -> None:
+    file = tmp_path / "frame.toml"
+    file.write_text(text, "utf-8")
+    done = metal4conv("frame", file)
+    assert done.code == 2
+    said, hinted = done.stderr.split("hint: ")
+    assert message in said
+    assert hint in hinted
+
+
+def test_help_shows_a_frame(metal4conv: Callable[..., Done], tmp_path: Path) -> None:
+    help_lines = metal4conv("frame", "--help").stdout.splitlines()
+    first = next(n for n, line in enumerate(help_lines) if line.strip().startswith("format ="))
+    frame = help_lines[first : help_lines.index("", first)]
+    text = "\n".join(line for line in frame if not line.strip().startswith("package ="))
+    (tmp_path / "frame.toml").write_text(text, "utf-8")
+    done = metal4conv("frame", tmp_path / "frame.toml")
+    assert (done.code, done.stdout.count("MISSING: barrier")) == (0, 2), done.stderr
+    assert "needs what is missing" in done.stdout  # and does not claim to be in order
+
+
+def test_reversed_shape_is_recognised(metal4conv: Callable[..., Done], tmp_path: Path) -> None:
+    text = (FRAMES / "upscaler_fits.toml").read_text("utf-8")
+    assert 'shape = [1, 3, "h", "w"]' in text
+    file = tmp_path / "frame.toml"
+    text = text.replace('shape = [1, 3, "h", "w"]', 'shape = ["w", "h", 3, 1]')
+    file.write_text(text.replace('"networks/', f'"{FRAMES / "networks"}/'), "utf-8")
+    done = metal4conv("frame", file, "-q")
+    assert done.code == 1
+    assert "hint: shape has the outermost first" in done.stderr
