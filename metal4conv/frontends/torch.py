@@ -35,6 +35,7 @@ from metal4conv.frontends.source import (
     check_archive,
 )
 from metal4conv.frontends.toolkit import quiet
+from metal4conv.frontends.torch_errors import lowering_errors
 from metal4conv.frontends.torch_export import (
     complete_specs,
     declared_inputs,
@@ -119,7 +120,7 @@ class ExportedSource:
         """The program as Core ML; all operations that cannot be converted are named at once."""
         program = self.lowered_program
         check_supported(unsupported_in_graph(program))
-        with renamed_inputs(self.inputs, self.dimensions):
+        with renamed_inputs(self.inputs, self.dimensions), lowering_errors(self.values):
             return lower_model(
                 program,
                 convert_from="pytorch",
@@ -181,7 +182,7 @@ class ScriptSource:
     def lower(self, request: LoweringRequest, work_folder: Path) -> Lowered:
         """The module as Core ML; all operations that cannot be converted are named at once."""
         check_supported(unsupported_in_script(self.module))
-        with dictionaries_as_tuples(), without_comparisons():
+        with dictionaries_as_tuples(), without_comparisons(), lowering_errors(self.values):
             return lower_model(
                 self.module,
                 convert_from="pytorch",

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.frontends.toolkit import coremltools_with
+from metal4conv.frontends.torch_lowerings import register_lowerings
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n(?:\s+([^\n]+))?')
 
@@ -34,6 +35,7 @@ def torch_operations() -> Any:
 
     if _TORCH_OPS_REGISTRY.get_func("alias") is None:
         register_missing()
+        register_lowerings(_TORCH_OPS_REGISTRY)
     return _TORCH_OPS_REGISTRY
 
 

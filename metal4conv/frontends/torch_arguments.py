@@ -1,0 +1,52 @@
+"""What a node of a PyTorch model passes to its operation, for lowerings of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Node = Any
+"""coremltools' node; coremltools carries no types."""
+
+Context = Any
+"""What coremltools knows of the program that it makes."""
+
+Var = Any
+"""A variable of a coremltools program."""
+
+
+def argument(
+    context: Context, node: Node, position: int, keyword: str, default: Any = None
+) -> Any:  # a variable, a number, or None
+    """An argument by its place or its keyword; TorchScript passes all by their place."""
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs, _get_kwinputs
+
+    inputs = _get_inputs(context, node)
+    found = inputs[position] if position < len(inputs) else None
+    if found is None:
+        [found] = _get_kwinputs(context, node, keyword, default=[None])
+    return default if found is None else found
+
+
+def number(context: Context, node: Node, position: int, keyword: str, default: Any = None) -> Any:
+    """The value of an argument that is known when the model is converted."""
+    found = argument(context, node, position, keyword, default)
+    return getattr(found, "val", found)
+
+
+def passed_on(node: Node, inputs: list[Any], kwinputs: Mapping[str, Any] | None = None) -> Node:
+    """The node with other inputs, for the lowering that coremltools has."""
+    from coremltools.converters.mil.frontend.torch.internal_graph import InternalTorchIRNode
+
+    return InternalTorchIRNode(
+        kind=node.kind,
+        inputs=inputs,
+        outputs=node.outputs,
+        kwinputs=dict(kwinputs) if kwinputs else None,
+        name=node.name,
+        parent=node.parent,
+        attr=node.attr,
+        blocks=node.blocks,
+        model_hierarchy=node.model_hierarchy,
+        meta=node.meta,
+    )
