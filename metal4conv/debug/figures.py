@@ -39,27 +39,34 @@ def how_far(
 ) -> Apart:
     """The figures of two arrays of one shape; what is beyond ±`limit` counts as `limit`.
 
-    They are in units of the magnitude of `unit`, by default of what was expected.
+    Sizes of 1 may be left out: a scalar of the source is an array of one in the package. Figures
+    are in units of the magnitude of `unit`, by default of what was expected.
 
     >>> how_far(np.array([3.0, -3.0]), np.array([3.0, -3.3]))
     Apart(rms=0.0707..., peak=0.0999..., lost=0)
     >>> how_far(np.array([1, 2]), np.array([1, 3])).rms
     0.5
+    >>> how_far(np.array(2.0), np.array([3.0])).rms
+    0.5
     """
     if not expected.size:
         return Apart(0.0, 0.0)
     if expected.dtype.kind != "f" or actual.dtype.kind != "f":
-        share = float(np.mean(expected.astype(np.float64) != actual.astype(np.float64)))
+        share = float(
+            np.mean(
+                expected.astype(np.float64).reshape(-1) != actual.astype(np.float64).reshape(-1)
+            )
+        )
         return Apart(share, share)
-    wide = np.clip(expected.astype(np.float64), -limit, limit)
-    got = np.clip(actual.astype(np.float64), -limit, limit)
+    wide = np.clip(expected.astype(np.float64), -limit, limit).reshape(-1)
+    got = np.clip(actual.astype(np.float64), -limit, limit).reshape(-1)
     both = np.isfinite(wide) & np.isfinite(got)
     same = both | (np.isnan(wide) & np.isnan(got))
     lost = int(expected.size - np.count_nonzero(same))
     if not both.any():
         return Apart(0.0, 0.0, lost)
     difference = np.abs(wide[both] - got[both])
-    measure = wide if unit is None else np.clip(unit.astype(np.float64), -limit, limit)
+    measure = wide if unit is None else np.clip(unit.astype(np.float64), -limit, limit).reshape(-1)
     sizes = measure[both & np.isfinite(measure)]
     scale = float(np.sqrt(np.mean(sizes**2))) if sizes.size else 0.0
     scale = scale or float(np.finfo(np.float32).tiny)
