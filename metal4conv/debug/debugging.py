@@ -12,6 +12,7 @@ from metal4conv.debug.alignment import corresponding_values
 from metal4conv.debug.comparison import Comparison, Row, ordered
 from metal4conv.debug.figures import how_far
 from metal4conv.debug.runs import Beside
+from metal4conv.debug.told import Untold, untold_finding, untold_outputs
 from metal4conv.debug.verdict import Cause, find_causes
 from metal4conv.debug.words import cause_findings, debug_data, doubts
 from metal4conv.errors import UnsupportedModel, UsageError
@@ -55,6 +56,8 @@ class Debugging:
     given: GivenTolerance
     results: list[CaseResult] = field(default_factory=list)
     worst: Worst | None = None
+    untold: dict[str, Untold] = field(default_factory=dict)
+    """Outputs out of tolerance that the source's own values do not lead to."""
 
     def add(self, label: str, case: GoldenCase) -> None:
         """Runs a case on both sides."""
@@ -68,11 +71,28 @@ class Debugging:
         outputs = self.comparison.add(case, values)
         result = judge_case(label, case, outputs, self.depths, self.given)
         self.results.append(result)
+        failed = [item.name for item in result.outputs if not item.passed]
+        self.note_untold(case, values, failed)
         error = max(
             (how_far(case.outputs[name], outputs[name]).worst for name in case.outputs), default=0.0
         )
         if self.worst is None or error > self.worst.error:
             self.worst = Worst(error, label, case, values)
+
+    def note_untold(
+        self, case: GoldenCase, values: Mapping[str, np.ndarray], failed: Collection[str]
+    ) -> None:
+        """Notes which of these outputs the source itself gives otherwise, value by value."""
+        found = untold_outputs(
+            self.comparison.beside.function,
+            self.source,
+            self.comparison.sources,
+            values,
+            case.inputs,
+            {name: case.outputs[name] for name in failed if name not in self.untold},
+        )
+        for item in found:
+            self.untold[item.output] = item
 
     @property
     def outputs_agree(self) -> bool:
@@ -148,6 +168,8 @@ def debug(
         outputs_agree=run.outputs_agree,
         agrees=run.agrees,
     )
+    if run.untold:  # what is not proven may be innocent
+        causes = [cause for cause in causes if cause.kind == "operation" or cause.confirmed]
     return report_of(package, run, rows, causes, expectation)
 
 
@@ -164,7 +186,8 @@ def report_of(
     findings = [
         *expectation.findings,
         *cause_findings(run.comparison, causes, values),
-        *doubts(rows, causes, run.results),
+        *(untold_finding(item) for item in run.untold.values()),
+        *doubts(rows, causes, run.results, run.untold),
     ]
     shown = {cause.row.value for cause in causes[:MOST_PICTURED]}
     return Report("debug", data, tuple(findings), pictures=run.pictures(shown))

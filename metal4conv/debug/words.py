@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -288,9 +288,15 @@ EXPLAIN = {
 
 
 def doubts(
-    rows: Sequence[Row], causes: Sequence[Cause], results: Sequence[CaseResult]
+    rows: Sequence[Row],
+    causes: Sequence[Cause],
+    results: Sequence[CaseResult],
+    explained: Collection[str] = (),
 ) -> list[Finding]:
-    """What is odd in the source without being the cause, and outputs that nothing explains."""
+    """What is odd in the source without being the cause, and outputs that nothing explains.
+
+    `explained` are outputs for which there is another reason.
+    """
     named = {cause.row.value for cause in causes}
     findings = [
         Finding(
@@ -304,7 +310,12 @@ def doubts(
         for row in rows
         if row.value not in named and (why := why_suspicious(row))
     ]
-    failed = [output.name for result in results for output in result.outputs if not output.passed]
+    failed = [
+        output.name
+        for result in results
+        for output in result.outputs
+        if not output.passed and output.name not in explained
+    ]
     if failed and not causes:
         findings.append(
             Finding(
