@@ -142,7 +142,7 @@ def show_tensor(data: Json, console: Console) -> None:
     titles, *kept = (row for row in merged if any(row[1:]))
     console.print(table(titles, kept))
     for side in sides:
-        title = visible(side["name"]) or side.get("file", data["file"])
+        title = visible(side["name"] or side.get("file", data["file"]))
         show_histogram(side, title if len(sides) > 1 else None, console)
     if "difference" in data:
         show_difference(data, console)
@@ -154,7 +154,7 @@ def facts(side: Json, data: Json) -> list[tuple[str, str]]:
     metal = side.get("metal")
     rows = [
         ("tensor", visible(side["name"])),
-        ("file", side.get("file", data["file"])),
+        ("file", visible(side.get("file", data["file"]))),
         ("operation", visible(side.get("operation", ""))),
         ("dtype", side["dtype"]),
         ("shape, outermost first", " × ".join(map(str, shape)) or "scalar"),

@@ -19,7 +19,7 @@ import numpy as np
 from metal4conv.errors import DamagedFile, UsageError, did_you_mean
 from metal4conv.layout.document import LayoutManifest, TensorLayout, manifest_from_json
 from metal4conv.view.contents import Contents, Entry, check_file, last_part
-from metal4conv.view.elements import TYPES, storage
+from metal4conv.view.elements import TYPES, shape_problem, storage
 from metal4conv.view.placement import Plan, longer, packed_strides, sizes_text, too_short
 
 
@@ -187,6 +187,8 @@ def shape_plan(path: Path, options: BufferOptions) -> Plan:
         raise UsageError("--dim gives sizes to the dimensions of --layout", where="--dim")
     shape = parse_shape(options.shape, innermost_first=options.innermost_first)
     element = storage(options.dtype).itemsize
+    if problem := shape_problem(shape, element):
+        raise UsageError(f'shape "{options.shape}" has {problem}', where="--shape")
     if options.strides is not None:
         if options.row_stride is not None:
             raise UsageError("--row-stride is given, and --strides says it, too", where="--strides")

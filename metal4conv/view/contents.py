@@ -152,6 +152,9 @@ def reread(entry: Entry, dtype: str) -> Entry:
 
 
 def check_file(path: Path) -> None:
-    """`UsageError` when there is no such file."""
-    if not path.is_file():
+    """`UsageError` when there is no such file, or no regular one; opening a pipe would wait."""
+    if not path.exists():
         raise UsageError(f"no such file: {path}")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise UsageError(f"{path} is {kind}", hint="name a file; what a pipe gives, write to one")

@@ -6,6 +6,9 @@ somebody looks at them.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from metal4conv.errors import UsageError, did_you_mean
@@ -29,6 +32,21 @@ NUMPY = (
 )
 TYPES = (*NUMPY, *BITS)
 """Element types that a buffer can be said to hold."""
+
+MOST_DIMENSIONS = 64
+"""Dimensions of an array: numpy's limit."""
+
+
+def shape_problem(shape: Sequence[int], element_bytes: int) -> str | None:
+    """Why numpy makes no array of a shape; an empty one has to have a size without its zeros, too.
+
+    >>> shape_problem((0, 2**62), 4)
+    'sizes beyond those of an array'
+    """
+    if len(shape) > MOST_DIMENSIONS:
+        return f"{len(shape)} dimensions, and arrays have at most {MOST_DIMENSIONS}"
+    whole = math.prod(size for size in shape if size) * element_bytes
+    return "sizes beyond those of an array" if whole >= 2**63 else None
 
 
 def storage(dtype: str) -> np.dtype[np.generic]:

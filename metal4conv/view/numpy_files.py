@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from metal4conv.errors import DamagedFile, UntrustedFile, first_line
 from metal4conv.report import Finding
 from metal4conv.view.contents import Contents, Entry, check_file
-from metal4conv.view.elements import type_of
+from metal4conv.view.elements import shape_problem, type_of
 
 # numpy's functions for headers have no types
 READ_MAGIC: Callable[[IO[bytes]], tuple[int, int]] = npy.read_magic
@@ -115,6 +115,8 @@ def read_header(file: IO[bytes], where: str) -> Header:
         )
     if min((0, *shape)) < 0:
         raise DamagedFile(f"{where} has the shape {shape}")
+    if problem := shape_problem(shape, dtype.itemsize):
+        raise DamagedFile(f"{where} has {problem}")
     return Header(dtype, tuple(shape), "F" if fortran else "C", length)
 
 

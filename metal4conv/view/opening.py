@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metal4conv.errors import UsageError
 from metal4conv.view.buffers import BufferOptions, read_buffer
-from metal4conv.view.contents import Contents
+from metal4conv.view.contents import Contents, check_file
 from metal4conv.view.numpy_files import read_npy, read_npz
 from metal4conv.view.safetensors_file import read_safetensors
 from metal4conv.view.traces import read_trace
@@ -22,8 +21,7 @@ def open_contents(path: Path, options: BufferOptions, tensor: str | None) -> Con
     """
     if path.is_dir():
         return read_trace(path)
-    if not path.exists():
-        raise UsageError(f"no such file: {path}")
+    check_file(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         with path.open("rb") as file:

@@ -237,7 +237,7 @@ def difference_picture(
         channels_of(expected, axes)[:MOST_TILES], channels_of(actual, axes)[:MOST_TILES]
     )
     with np.errstate(over="ignore"):
-        scaled = error * (factor / span)
+        scaled = error * min(factor / span, FLOAT64_MAX)  # nothing times infinity would be NaN
     if len(scaled) <= 4:
         return heat(np.max(scaled, axis=0))  # NaN is larger than all numbers to numpy
     return tiled([heat(channel) for channel in scaled])

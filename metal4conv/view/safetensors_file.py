@@ -11,7 +11,7 @@ import numpy as np
 
 from metal4conv.errors import DamagedFile
 from metal4conv.view.contents import Contents, Entry, check_file
-from metal4conv.view.elements import storage
+from metal4conv.view.elements import shape_problem, storage
 
 DTYPES = {
     "BOOL": "bool",
@@ -84,6 +84,8 @@ def entry_of(name: str, row: dict[str, Any], whole: np.ndarray, start: int) -> E
             f'tensor "{name}", {spelling} of shape {shape}, takes {wanted} bytes; '
             f"the header gives it {end - first}"
         )
+    if problem := shape_problem(shape, dtype.itemsize):
+        raise DamagedFile(f'tensor "{name}" has {problem}')
     if end > len(whole) - start:
         raise DamagedFile(
             f'tensor "{name}" ends at byte {end} of the data, which has {len(whole) - start}: '

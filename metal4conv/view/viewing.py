@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ def check_options(options: ViewOptions) -> None:
         raise UsageError(f"{options.png} is no name of a .png file", where="--png")
     if options.png is not None and Path(options.png).is_dir():
         raise UsageError(f"{options.png} is a folder, and a file is to be written", where="--png")
+    if options.amplify is not None and not math.isfinite(options.amplify):
+        raise UsageError(f"{options.amplify} is no factor", where="--amplify")
     if options.amplify is not None and not options.against:
         raise UsageError(
             "there is no difference to amplify", where="--amplify", hint="add --against FILE"
