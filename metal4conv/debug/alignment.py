@@ -43,7 +43,8 @@ def values_of_equal_name(
 def align(old: Sequence[SourceValue], new: Sequence[SourceValue]) -> Mapping[str, SourceValue]:
     """The values of `new` by the names of those of `old` that stand in the same place.
 
-    Where operators were exchanged, as many as before, they are taken in their order.
+    Where operators were exchanged, as many as before, they are taken in their order; where their
+    number has changed, the last ones stand for each other: what follows takes them.
 
     >>> old = [SourceValue("a", "Mul"), SourceValue("b", "Relu"), SourceValue("c", "Mul")]
     >>> new = [SourceValue("x", "Pow"), SourceValue("y", "Relu"), SourceValue("z", "Mul")]
@@ -60,6 +61,8 @@ def aligned_pairs(
     keys = [[(row.operator, row.module) for row in rows] for rows in (old, new)]
     matcher = SequenceMatcher(None, keys[0], keys[1], autojunk=False)
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
-        if kind == "equal" or (kind == "replace" and end - start == other_end - other_start):
-            rows = zip(old[start:end], new[other_start:other_end], strict=True)
-            yield from ((row.name, other) for row, other in rows)
+        rows, others = old[start:end], new[other_start:other_end]
+        if len(rows) != len(others):
+            rows, others = rows[-1:], others[-1:]
+        if kind in ("equal", "replace"):
+            yield from ((row.name, other) for row, other in zip(rows, others, strict=True))

@@ -24,8 +24,9 @@ def rows(text: str) -> list[SourceValue]:
         ("c:Conv n:Norm r:Relu", "c:Conv r:Relu", {"c": "c", "n": None, "r": "r"}),
         # an operator exchanged for another, in the same place
         ("c:Conv p:Pow r:Relu", "c:Conv m:Mul r:Relu", {"p": "m"}),
-        # two in the place of one: which is which is not known
-        ("c:Conv p:Pow r:Relu", "c:Conv m:Mul m_1:Mul r:Relu", {"p": None, "r": "r"}),
+        # two in the place of one: the last one is what follows takes
+        ("c:Conv p:Pow r:Relu", "c:Conv m:Mul m_1:Mul r:Relu", {"p": "m_1", "r": "r"}),
+        ("c:Conv m:Mul m_1:Mul r:Relu", "c:Conv p:Pow r:Relu", {"m": None, "m_1": "p", "r": "r"}),
     ],
 )
 def test_align(old: str, new: str, expected: dict[str, str | None]) -> None:
