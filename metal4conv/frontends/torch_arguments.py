@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Node = Any
@@ -13,6 +13,9 @@ Context = Any
 
 Var = Any
 """A variable of a coremltools program."""
+
+Lowering = Callable[[Context, Node], None]
+"""Makes the operations of a node, and tells the context what its outputs are."""
 
 
 def argument(
@@ -34,16 +37,22 @@ def number(context: Context, node: Node, position: int, keyword: str, default: A
     return getattr(found, "val", found)
 
 
-def passed_on(node: Node, inputs: list[Any], kwinputs: Mapping[str, Any] | None = None) -> Node:
-    """The node with other inputs, for the lowering that coremltools has."""
+def passed_on(
+    node: Node,
+    inputs: list[Any],
+    kwinputs: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    name: str | None = None,
+) -> Node:
+    """The node with other inputs, kind or name, for the lowering that coremltools has."""
     from coremltools.converters.mil.frontend.torch.internal_graph import InternalTorchIRNode
 
     return InternalTorchIRNode(
-        kind=node.kind,
+        kind=kind or node.kind,
         inputs=inputs,
-        outputs=node.outputs,
+        outputs=[name] if name else node.outputs,
         kwinputs=dict(kwinputs) if kwinputs else None,
-        name=node.name,
+        name=name or node.name,
         parent=node.parent,
         attr=node.attr,
         blocks=node.blocks,
