@@ -70,9 +70,9 @@ def command(
     from metal4conv.commands.cutting_tables import show_cutting
     from metal4conv.commands.debug_cutting import cut
     from metal4conv.commands.debug_tables import show_debug
-    from metal4conv.debug.debugging import debug, options_of_package
+    from metal4conv.debug.debugging import debug, open_beside
     from metal4conv.errors import UsageError
-    from metal4conv.frontends.source import open_source, parse_options
+    from metal4conv.frontends.source import parse_options
     from metal4conv.mil.package import read_package
     from metal4conv.verify.tolerance import GivenTolerance
 
@@ -104,7 +104,7 @@ def command(
         )
     with console.talking() as say:
         say(f"reading {against}")
-        opened = open_source(against, options_of_package(read_package(package), given))
+        opened = open_beside(read_package(package), against, given)
         report = debug(
             package,
             opened,

@@ -170,15 +170,13 @@ def named_reference(
     say: Say,
 ) -> MakeReference:
     """What `--against` names: another package of the same program, or the source."""
-    from metal4conv.debug.debugging import options_of_package
+    from metal4conv.debug.debugging import is_package, open_beside
     from metal4conv.debug.origins import package_reference, source_reference
-    from metal4conv.frontends.source import open_source
 
     say(f"reading {against}")
-    if (Path(against) / "Manifest.json").exists():
+    if is_package(against):
         return package_reference(against, function)
-    source = open_source(against, options_of_package(package, source_options))
-    return source_reference(package, source, function)
+    return source_reference(package, open_beside(package, against, source_options), function)
 
 
 @contextmanager

@@ -17,6 +17,9 @@ Json = Mapping[str, Any]  # Any: a JSON object
 AROUND = 3
 """Operations shown before and after the one that counts."""
 
+INFINITE = 1e30
+"""Infinite values count as the largest number of float32, in units of the source's magnitude."""
+
 
 def show_debug(report: Report, console: Console, *, everything: bool) -> None:
     """The operations around the cause (or all), the outputs, and the verdict."""
@@ -28,7 +31,9 @@ def show_debug(report: Report, console: Console, *, everything: bool) -> None:
         console.print(table(titles, list(shown_rows(rows, chosen))))
         console.print()
     for output in data["outputs"]:
-        psnr = "∞" if output["psnr"] is None else f"{output['psnr']:.1f} dB"
+        psnr = f"{output['psnr']:.1f} dB" if output["psnr"] is not None else "∞"
+        if psnr == "∞" and not output["passed"]:
+            psnr = "-"  # nothing finite to compare
         verdict = "ok" if output["passed"] else "DIFFERS"
         console.print(f"output {output['name']}: PSNR {psnr}, {verdict}", markup=False)
     coverage = data["coverage"]
@@ -72,11 +77,20 @@ def operation_row(row: Json) -> tuple[object, ...]:
     return (
         f"{mark}{row['name']}",
         row["type"],
-        figure(row["error"]),
-        figure(row["local_error"]),
-        figure(row["local_error_declared"]),
+        "NaN" if row["lost"] else error_text(row["error"]),
+        error_text(row["local_error"]),
+        error_text(row["local_error_declared"]),
         "" if source is None else source_text(source),
     )
+
+
+def error_text(error: float | None) -> str:
+    """An error; infinite when the package's value is.
+
+    >>> error_text(0.00012345), error_text(2e33)
+    ('0.000123', 'inf')
+    """
+    return "inf" if error is not None and error > INFINITE else figure(error)
 
 
 def source_text(source: Json) -> str:

@@ -16,10 +16,12 @@ from metal4conv.debug.told import Untold, untold_finding, untold_outputs
 from metal4conv.debug.verdict import Cause, find_causes
 from metal4conv.debug.words import cause_findings, debug_data, doubts
 from metal4conv.errors import UnsupportedModel, UsageError
-from metal4conv.frontends.source import ModelSource, SourceOptions
+from metal4conv.frontends.source import ModelSource, SourceOptions, open_source
 from metal4conv.frontends.spec import InputSpec
 from metal4conv.mil.correspondence import correspondence_of
+from metal4conv.mil.dataflow import dataflow
 from metal4conv.mil.package import Package, read_package
+from metal4conv.mil.program import Function
 from metal4conv.report import Picture, Report
 from metal4conv.verify.depth import float16_depths
 from metal4conv.verify.draw import predict_cases
@@ -95,9 +97,14 @@ class Debugging:
             self.untold[item.output] = item
 
     @property
+    def failed(self) -> set[str]:
+        """The outputs that are out of tolerance in some case."""
+        return {item.name for result in self.results for item in result.outputs if not item.passed}
+
+    @property
     def outputs_agree(self) -> bool:
         """Whether all outputs of all cases are within tolerance."""
-        return all(output.passed for result in self.results for output in result.outputs)
+        return not self.failed
 
     def agrees(self, names: Collection[str]) -> bool:
         """Whether the outputs of the worst case agree when these values are the source's."""
@@ -119,6 +126,14 @@ class Debugging:
 
             self.comparison.beside.run_freely(self.worst.case.inputs, self.worst.values, see)
         return (*found, *output_pictures(self.results))
+
+
+def leading_to(function: Function, outputs: Collection[str]) -> frozenset[str]:
+    """The values that some outputs come of."""
+    flow = dataflow(function)
+    return frozenset(
+        value.name for place in flow.ancestors(outputs) for value in flow.operations[place].outputs
+    )
 
 
 def ignore(*_: object) -> None:
@@ -167,6 +182,7 @@ def debug(
         is_float16=beside.is_float16,
         outputs_agree=run.outputs_agree,
         agrees=run.agrees,
+        leading=leading_to(main, run.failed),
     )
     if run.untold:  # what is not proven may be innocent
         causes = [cause for cause in causes if cause.kind == "operation" or cause.confirmed]
@@ -228,6 +244,30 @@ def expect(
     same = set(names) == set(source.outputs)
     renamed = {} if same else dict(zip(source.outputs, names, strict=True))
     return replace(found, cases=predict_cases(source, found.cases, renamed))
+
+
+def open_beside(package: Package, text: str, options: SourceOptions) -> ModelSource:
+    """The source that is compared with a package, with the package's sizes unless others are said.
+
+    What does not fit then is not what the user wrote after `-i`, so the error says so.
+    """
+    if is_package(text):
+        raise UsageError(
+            f"{text} is a package, not a source model",
+            where="--against",
+            hint="--search and --reduce compare with another package",
+        )
+    try:
+        return open_source(text, options_of_package(package, options))
+    except UsageError as error:
+        if not options.inputs and not options.dimensions:
+            error.add_note(f"with the inputs and sizes of {package.path}, since -i says no others")
+        raise
+
+
+def is_package(text: str) -> bool:
+    """Whether a path names a package on disk."""
+    return (Path(text) / "Manifest.json").exists()
 
 
 def options_of_package(package: Package, options: SourceOptions) -> SourceOptions:

@@ -58,11 +58,21 @@ class Cause:
 
 
 def find_causes(
-    rows: Sequence[Row], *, is_float16: bool, outputs_agree: bool, agrees: Agrees
+    rows: Sequence[Row],
+    *,
+    is_float16: bool,
+    outputs_agree: bool,
+    agrees: Agrees,
+    leading: Collection[str] | None = None,
 ) -> list[Cause]:
-    """The causes, the one to look at first in front; none where all is well."""
+    """The causes, the one to look at first in front; none where all is well.
+
+    `leading` are the values that outputs out of tolerance come of; others have no part in that.
+    """
     if faults := [row for row in rows if row.excess > 1]:
         return fault_causes(faults, outputs_agree, agrees)
+    if leading is not None:
+        rows = [row for row in rows if row.value in leading]
     broken = [Cause("suspicious-source", row) for row in rows if gives_nan(row)][:1]
     if outputs_agree:
         return []
@@ -188,8 +198,18 @@ def gives_nan(row: Row) -> bool:
 
 
 def suspicious(rows: Sequence[Row]) -> list[Cause]:
-    """Values of the source that are constant, infinite or at their bounds."""
-    return [Cause("suspicious-source", row) for row in rows if why_suspicious(row)]
+    """Values of the source that are constant, infinite or at their bounds, where that begins."""
+    return [Cause("suspicious-source", row) for row in first_suspicious(rows)]
+
+
+def first_suspicious(rows: Sequence[Row]) -> list[Row]:
+    """What is odd in the source, without what comes of something odd: a NaN makes many."""
+    odd = {row.value for row in rows if why_suspicious(row)}
+    return [
+        row
+        for row in rows
+        if row.value in odd and not any(name in odd for name in arguments(row.operation))
+    ]
 
 
 def why_suspicious(row: Row) -> str | None:
@@ -199,7 +219,7 @@ def why_suspicious(row: Row) -> str | None:
     if row.source_inf:
         return f"{row.source_inf} of its elements are infinite"
     if row.constant_source and row.source_range is not None:
-        return f"all of its elements are {row.source_range[0]:g}"
+        return f"all of its elements are {row.source_range[0] + 0.0:g}"
     if row.at_bounds:
         return f"{row.at_bounds:.0%} of its elements stand at its bounds"
     return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from metal4conv.debug.comparison import Comparison, Range, Row, arguments
 from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
-from metal4conv.debug.verdict import Cause, why_suspicious
+from metal4conv.debug.verdict import Cause, first_suspicious, why_suspicious
 from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.package import Package
@@ -24,6 +24,12 @@ CODES = {
     "float16-precision": "float16-precision",
     "suspicious-source": "suspicious-source",
 }
+
+WEIGHTED = frozenset(("batch_norm", "conv", "conv_transpose", "gather", "linear", "lstm", "gru"))
+"""Operations whose result hangs on trained numbers."""
+
+FEW_WEIGHTED = 3
+"""With fewer of them it cannot be told whether it is the weights or the operations."""
 
 JUMPING = frozenset(
     """
@@ -118,6 +124,7 @@ def operation_json(
         "source_range": pair(row.source_range) if row else None,
         "package_range": pair(row.package_range) if row else None,
         "input_ranges": inputs,
+        "lost": row.free.lost if row and row.free else 0,
         "nan": row.nan if row else 0,
         "inf": row.inf if row else 0,
         "jump": name in flagged or (row is not None and row.value in flagged),
@@ -157,10 +164,16 @@ def cause_findings(
             f"{cause_text(cause, comparison, values)}\n"
             f"  in the source: {place_text(cause.row.source)}",
             cause.row.value,
-            HINTS[cause.kind],
+            HINTS[cause.kind] if is_first else None,
         )
-        for cause in causes
+        for cause, is_first in zip(causes, firsts(causes), strict=True)
     ]
+
+
+def firsts(causes: Sequence[Cause]) -> list[bool]:
+    """Whether each cause is the first of its kind; the hint is the same for the others."""
+    kinds = [cause.kind for cause in causes]
+    return [kind not in kinds[:place] for place, kind in enumerate(kinds)]
 
 
 def cause_text(cause: Cause, comparison: Comparison, values: Mapping[str, np.ndarray]) -> str:
@@ -307,9 +320,10 @@ def doubts(
             row.value,
             HINTS["suspicious-source"],
         )
-        for row in rows
+        for row in first_suspicious(rows)
         if row.value not in named and (why := why_suspicious(row))
     ]
+    findings += other_weights(rows, causes)
     failed = [
         output.name
         for result in results
@@ -328,3 +342,22 @@ def doubts(
             )
         )
     return findings
+
+
+def other_weights(rows: Sequence[Row], causes: Sequence[Cause]) -> list[Finding]:
+    """A word on the weights where they, and nothing else, make the difference everywhere."""
+    wrong = {cause.row.value for cause in causes if cause.kind == "operation"}
+    weighted = {row.value for row in rows if row.operation.type in WEIGHTED}
+    if len(weighted) < FEW_WEIGHTED or not wrong >= weighted:
+        return []
+    return [
+        Finding(
+            "warning",
+            "weights-differ",
+            f"all {len(weighted)} operations with weights differ: the source may have others than "
+            "the package",
+            None,
+            "name the weights that were converted: --weights FILE; a factory that draws them needs "
+            "a seed",
+        )
+    ]

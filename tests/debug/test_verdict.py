@@ -9,7 +9,8 @@ import pytest
 
 from metal4conv.debug.comparison import Row
 from metal4conv.debug.figures import Apart
-from metal4conv.debug.verdict import find_causes
+from metal4conv.debug.verdict import Cause, find_causes
+from metal4conv.debug.words import doubts
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Operation, TensorType, Value
 
@@ -83,3 +84,24 @@ def test_cancellation_is_a_matter_of_precision(error: float) -> None:
 def test_an_operation_that_is_wrong_comes_before_all_that() -> None:
     rows = [*chain(), row("wrong", "mul", "after", local=WRONG, excess=50.0)]
     assert causes(rows, "wrong")[0] == ("wrong", "operation", True)
+
+
+def test_what_a_sound_output_comes_of_is_not_blamed() -> None:
+    """The growth is larger in front of the output that is within tolerance."""
+    rows = [row("a", "mul", free=Apart(0.1, 0.2)), row("b", "mul", free=Apart(0.01, 0.02))]
+    found = find_causes(
+        rows, is_float16=True, outputs_agree=False, agrees=lambda _: False, leading={"b"}
+    )
+    assert [cause.row.value for cause in found] == ["b"]
+
+
+def test_what_comes_of_a_nan_is_not_told() -> None:
+    rows = [row("a", "log", source_nan=2), row("b", "add", "a", source_nan=2), row("c", "relu")]
+    assert [item.where for item in doubts(rows, [], [])] == ["a"]
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(("a", "b", "c"), True), (("a", "b"), False)])
+def test_all_weights_are_others(wrong: tuple[str, ...], told: bool) -> None:
+    rows = [row("a", "conv"), row("b", "conv", "a"), row("c", "linear", "b"), row("d", "relu", "c")]
+    blamed = [Cause("operation", item) for item in rows if item.value in wrong]
+    assert [item.code for item in doubts(rows, blamed, [])] == ["weights-differ"] * told
