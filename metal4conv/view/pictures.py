@@ -30,6 +30,9 @@ LONGEST_RATIO = 64
 MOST_TILES = 64
 """More channels are left out of a picture."""
 
+BAND = 1 << 20
+"""Elements that become pixels in one go: a picture takes a fraction of its tensor's memory."""
+
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 
 Slice = tuple[slice | int, ...]
@@ -126,14 +129,22 @@ def picture_of(
     if low is None or high is None:
         least, most = picture_range(picked, dtype=name)
         low, high = least if low is None else low, most if high is None else high
-    channels = decoded(channels_of(picked, axes)[:MOST_TILES], name)
+    channels = channels_of(picked, axes)[:MOST_TILES]
+    rows = max(1, BAND // (channels.shape[2] * len(channels)))
+    bands = [
+        tiles_of(decoded(channels[:, top : top + rows], name), low, high)
+        for top in range(0, channels.shape[1], rows)
+    ]
+    return tiled([np.concatenate(parts) for parts in zip(*bands, strict=True)])
+
+
+def tiles_of(channels: np.ndarray, low: float, high: float) -> list[np.ndarray]:
+    """The tiles of a picture: three channels as colour, others by themselves."""
     shades = [shade(channel, low, high) for channel in channels]
     if len(shades) not in (3, 4):
-        return tiled(
-            [colored(channel, grey) for channel, grey in zip(channels, shades, strict=True)]
-        )
+        return [colored(channel, grey) for channel, grey in zip(channels, shades, strict=True)]
     color = marked(channels[:3], np.stack(shades[:3], axis=-1))
-    return color if len(shades) == 3 else tiled([color, colored(channels[3], shades[3])])
+    return [color, *map(colored, channels[3:], shades[3:])]
 
 
 def picture_range(*arrays: np.ndarray, dtype: str | None = None) -> tuple[float, float]:
@@ -187,7 +198,8 @@ def colored(channel: np.ndarray, grey: np.ndarray) -> np.ndarray:
 def marked(channels: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """The pixels with NaN and infinities of any channel in their colours, and no others so."""
     for color in (NAN_COLOR, INF_COLOR):
-        pixels[(pixels == color).all(axis=-1)] = [max(band, 1) for band in color]
+        red, green, blue = (pixels[..., band] == color[band] for band in range(3))
+        pixels[red & green & blue] = [max(band, 1) for band in color]
     if channels.dtype.kind == "f":
         pixels[np.isinf(channels).any(axis=0)] = INF_COLOR
         pixels[np.isnan(channels).any(axis=0)] = NAN_COLOR

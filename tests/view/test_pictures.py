@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metal4conv.view import pictures
 from metal4conv.view.pictures import (
     GAP_COLOR,
     HEAT,
@@ -272,3 +273,17 @@ def test_png() -> None:
     assert content == png_bytes(np.asfortranarray(pixels))
     chunks = [content[i : i + 4] for i in range(len(content) - 4)]
     assert b"tIME" not in chunks
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (3, 40, 30), (4, 40, 30), (40, 30, 7)])
+def test_bands_of_rows_make_the_same_picture(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).random(shape)
+    values.flat[[3, 500, 901]] = NAN, INF, -INF
+    whole = picture_of(values)
+    monkeypatch.setattr(pictures, "BAND", 333)
+    parts = picture_of(values)
+    assert whole is not None
+    assert parts is not None
+    assert np.array_equal(whole, parts)
