@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -62,6 +63,10 @@ def cli() -> None:
     """Neural networks for Metal 4: convert, lay out, verify on any machine."""
 
 
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+"""What the system may have against a file that the user named, wherever it is opened."""
+
+
 def main(args: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code."""
     sys.exit(run(args))
@@ -112,6 +117,10 @@ def report_error(error: Exception) -> int:
     if isinstance(error, Metal4ConvError) and error.exit_code != 70:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in UNREADABLE and error.filename is not None:
+        label = click.style("error:", fg="red", bold=True)
+        click.echo(f"{label} cannot open {error.filename}: {error.strerror}", err=True)
+        return 4
     import traceback
 
     traceback.print_exception(error)

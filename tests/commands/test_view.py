@@ -391,3 +391,22 @@ def test_a_trace_by_operation(metal4conv: Callable[..., Done], folder: Path) -> 
     one = metal4conv("view", "t", "--operation", "w", "--against", "color.npy", "--json")
     assert json.loads(one.stdout)["difference"]["equal"]
     assert json.loads(one.stdout)["tensor"]["operation"] == "w"
+
+
+def test_files_that_cannot_be_opened(
+    metal4conv: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = metal4conv("view", "a" * 300 + ".npy")
+    assert (done.code, "Traceback" in done.stderr) == (4, False)
+    assert "cannot open aaa" in done.stderr
+    assert "File name too long" in done.stderr
+    file = tmp_path / "secret.npy"
+    file.write_bytes(b"")
+
+    def refuse(*given: object, **more: object) -> None:  # root may read all that is there
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    done = metal4conv("view", file)
+    assert (done.code, "Traceback" in done.stderr) == (4, False)
+    assert "Permission denied" in done.stderr
