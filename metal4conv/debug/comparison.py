@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +69,8 @@ class Comparison:
     beside: Beside
     sources: Mapping[str, SourceValue]
     """The source's value by the package's."""
+    order: Sequence[SourceValue] = ()
+    """All values of the source."""
     rows: dict[str, Row] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(init=False)
     """Those of the package by the names of their outputs; the widened program has others."""
@@ -181,6 +183,23 @@ class Comparison:
         if value in self.rows:
             return self.rows[value].source_range
         return self.ranges.get(value)
+
+
+def missing_before(
+    value: SourceValue, order: Sequence[SourceValue], held: Collection[str]
+) -> list[SourceValue]:
+    """The source's values directly before one that the package holds none of.
+
+    >>> order = [SourceValue(name, "Mul") for name in "abc"]
+    >>> [row.name for row in missing_before(order[2], order, {"a", "c"})]
+    ['b']
+    """
+    names = [row.name for row in order]
+    end = names.index(value.name) if value.name in names else 0
+    start = end
+    while start and names[start - 1] not in held:
+        start -= 1
+    return list(order[start:end])
 
 
 def arguments(operation: Operation) -> Iterator[str]:

@@ -161,7 +161,8 @@ def debug(
     check_comparable(package, function)
     expectation = expect(package, source, function, golden, inputs_npz, seed)
     main = package.function(function)
-    sources = corresponding_values(main, correspondence_of(package), source.values())
+    order = source.values()
+    sources = corresponding_values(main, correspondence_of(package), order)
     if not sources:
         raise UnsupportedModel(
             f"no value of {package.path} is known to correspond to one of {source.name}",
@@ -171,7 +172,7 @@ def debug(
     say("loading the package")
     beside = Beside(main, package.interface(function), source.framework == "tensorflow")
     depths = float16_depths(main)
-    run = Debugging(Comparison(beside, sources), source, depths, given or GivenTolerance())
+    run = Debugging(Comparison(beside, sources, order), source, depths, given or GivenTolerance())
     for number, case in enumerate(expectation.cases):
         say(f"running case{number} on both sides")
         run.add(f"case{number}", case)

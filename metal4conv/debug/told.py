@@ -33,6 +33,8 @@ class Untold:
     apart: Apart
     end: SourceValue | None = None
     """The source's value that is its output; None where none of its values is."""
+    held: str | None = None
+    """The package's value that holds it."""
 
 
 def origin_of(function: Function, output: str, known: Collection[str]) -> str | None:
@@ -68,7 +70,8 @@ def untold_outputs(
         apart = apart_from(values[name], expected, moves)
         if apart is not None and is_far(apart):
             end = end_of(source, inputs, expected)
-            yield Untold(output, sources[name], apart, end)
+            held = [value for value, row in sources.items() if end and row.name == end.name]
+            yield Untold(output, sources[name], apart, end, held[0] if held else None)
 
 
 def end_of(
@@ -100,12 +103,16 @@ def is_far(apart: Apart) -> bool:
 def untold_finding(untold: Untold) -> Finding:
     """What it means, and what to do."""
     if untold.end is not None:
+        rest = (
+            "the operations between them are not in the package"
+            if untold.held is None
+            else f"the package has that as {untold.held}: the outputs are in another order"
+        )
         return Finding(
             "failure",
             "output-differs",
             f"output {untold.output}: the package ends with the source's {untold.source}, and the "
-            f"source's own output is {untold.end}; the operations between them are not in the "
-            "package",
+            f"source's own output is {untold.end}; {rest}",
             untold.output,
             "convert the model again, or name the version of it that was converted",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metal4conv.debug.comparison import Comparison, Range, Row, arguments
+from metal4conv.debug.comparison import Comparison, Range, Row, arguments, missing_before
 from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
 from metal4conv.debug.verdict import Cause, first_suspicious, why_suspicious
 from metal4conv.frontends.source import ModelSource
@@ -30,6 +30,9 @@ WEIGHTED = frozenset(("batch_norm", "conv", "conv_transpose", "gather", "linear"
 
 FEW_WEIGHTED = 3
 """With fewer of them it cannot be told whether it is the weights or the operations."""
+
+MOST_MISSING = 3
+"""So many values of the source before a cause are named."""
 
 JUMPING = frozenset(
     """
@@ -162,7 +165,7 @@ def cause_findings(
             CODES[cause.kind],
             f"{cause.row.value} ({cause.row.operation.type}): "
             f"{cause_text(cause, comparison, values)}\n"
-            f"  in the source: {place_text(cause.row.source)}",
+            f"  in the source: {place_text(cause.row.source)}{missing_text(cause, comparison)}",
             cause.row.value,
             HINTS[cause.kind] if is_first else None,
         )
@@ -197,6 +200,17 @@ def place_text(source: SourceValue) -> str:
     'mul (aten.mul), net.py:3: y = x * x'
     """
     return f"{source}: {source.code}" if source.code else str(source)
+
+
+def missing_text(cause: Cause, comparison: Comparison) -> str:
+    """What the source computes directly before it, where the package has nothing of that."""
+    held = {row.name for row in comparison.sources.values()}
+    rows = missing_before(cause.row.source, comparison.order, held)
+    if cause.kind != "operation" or not rows:
+        return ""
+    more = f" and {len(rows) - MOST_MISSING} more" if len(rows) > MOST_MISSING else ""
+    names = "; ".join(str(row) for row in rows[-MOST_MISSING:])
+    return f"\n  the package has no value of what comes before it there: {names}{more}"
 
 
 def explain_operation(
