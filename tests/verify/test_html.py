@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from metal4conv.report import Report
+from metal4conv.report import Picture, Report
 from metal4conv.verify.html.page import write_html
 from tests.verify.browser import CHROMIUM, Browser, chromium
 from tests.verify.pages import (
@@ -16,6 +17,7 @@ from tests.verify.pages import (
     branches,
     built,
     debug_report,
+    gradient,
     hostile,
     pictured,
     verify_report,
@@ -277,3 +279,20 @@ def wheel(browser: Browser) -> None:
     for _ in range(4):
         browser.page("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=120)
     browser.settle()
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1200, 1), (500, 3)])
+def test_source_package_and_difference_stand_beside_each_other(
+    width: int, rows: int, tmp_path: Path, browser: Browser
+) -> None:
+    wide = gradient(300, 480)
+    report = verify_report(built(branches(), tmp_path))
+    report = replace(report, pictures=(Picture("left", "case0", wide, wide),))
+    file = tmp_path / "page.html"
+    write_html(file, report, ["metal4conv", "verify"])
+    browser.show_as(width, 900)
+    browser.open(file.as_uri())
+    tops = browser.evaluate(
+        "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect().top)"
+    )
+    assert (len(tops), len({*tops})) == (3, rows)

@@ -310,3 +310,13 @@ def test_json_holds_no_arrays(verified: Path, metal4conv: Callable[..., Done]) -
     document = json.loads(metal4conv("verify", "net.mlpackage", "--json").stdout)
     assert document["passed"] is True
     assert "pictures" not in document
+
+
+def test_a_device_that_told_nothing_has_no_section(tmp_path: Path) -> None:
+    report = verify_report(built(branches(), tmp_path))
+    for runs, sections in (([], 0), ([{"case": "c", "backing": "b", "gpu_seconds": []}], 1)):
+        data = {**report.data, "on": "emulator", "metal": {"runs": runs, "reflection": []}}
+        page = page_html(replace(report, data=data), COMMAND)
+        assert page.count('<section id="device">') == sections
+        assert page.count('<a href="#device">') == sections
+        assert page.startswith("<!doctype html>")
