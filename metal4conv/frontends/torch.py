@@ -48,12 +48,14 @@ from metal4conv.frontends.torch_export import (
     widen_small_floats,
 )
 from metal4conv.frontends.torch_factory import load_factory
+from metal4conv.frontends.torch_keywords import unread_keywords_refused
 from metal4conv.frontends.torch_operations import (
     check_supported,
     dictionaries_as_tuples,
     unsupported_in_graph,
     unsupported_in_script,
 )
+from metal4conv.frontends.torch_strings import strings_apart_from_names
 from metal4conv.frontends.torch_tracing import program_values, trace_program
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import Dimension, TensorType
@@ -120,7 +122,12 @@ class ExportedSource:
         """The program as Core ML; all operations that cannot be converted are named at once."""
         program = self.lowered_program
         check_supported(unsupported_in_graph(program))
-        with renamed_inputs(self.inputs, self.dimensions), lowering_errors(self.values):
+        with (
+            renamed_inputs(self.inputs, self.dimensions),
+            lowering_errors(self.values),
+            unread_keywords_refused(),
+            strings_apart_from_names(),
+        ):
             return lower_model(
                 program,
                 convert_from="pytorch",

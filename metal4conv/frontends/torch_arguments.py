@@ -18,6 +18,23 @@ Lowering = Callable[[Context, Node], None]
 """Makes the operations of a node, and tells the context what its outputs are."""
 
 
+class Keywords(dict[str, Any]):
+    """Keywords of a node, which remember those that were read."""
+
+    def __init__(self, values: Mapping[str, Any], read: set[str] | None = None) -> None:
+        super().__init__(values)
+        self.read: set[str] = set() if read is None else read
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a dictionary's."""
+        self.read.add(key)
+        return super().get(key, default)
+
+
 def argument(
     context: Context, node: Node, position: int, keyword: str, default: Any = None
 ) -> Any:  # a variable, a number, or None
@@ -51,7 +68,8 @@ def passed_on(
         kind=kind or node.kind,
         inputs=inputs,
         outputs=[name] if name else node.outputs,
-        kwinputs=dict(kwinputs) if kwinputs else None,
+        # what the other lowering reads counts as read
+        kwinputs=Keywords(kwinputs, getattr(node.kwinputs, "read", None)) if kwinputs else None,
         name=name or node.name,
         parent=node.parent,
         attr=node.attr,

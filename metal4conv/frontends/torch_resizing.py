@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -42,17 +43,23 @@ class Resizing:
 
     def matrix(self, axis: int, length: int) -> np.ndarray:
         """Weights of the input's rows by row of the output."""
-        operator = getattr(torch.ops.aten, self.kind).default
-        corners = [self.align_corners] if self.is_smooth else []
-        # along the very axis, and with two channels: PyTorch has other kernels, which round
-        # borderline positions differently
-        eye = torch.eye(length).repeat(1, 2, 1, 1)
         sizes: list[int | None] = [length, length]
         scales: list[float | None] = [None, None]
         sizes[axis], scales[axis] = self.size(axis, length), self.scales[axis]
-        found = operator(eye, sizes, *corners, *scales)[0, 0]
+        operator = getattr(torch.ops.aten, self.kind).default
+        found = operator(torch.eye(length)[None, None], sizes, self.align_corners, *scales)[0, 0]
         weights: np.ndarray = (found if axis == 0 else found.T).contiguous().numpy()
         return weights
+
+    def nearest(self, axis: int, lengths: Sequence[int]) -> np.ndarray:
+        """The input's row by row of the output."""
+        operator = getattr(torch.ops.aten, self.kind).default
+        sizes = [self.size(at, length) for at, length in enumerate(lengths)]
+        row = torch.arange(lengths[axis], dtype=torch.float32)
+        picture = (row[:, None] if axis == 0 else row).expand(1, 1, *lengths).contiguous()
+        found = operator(picture, sizes, *self.scales)[0, 0]
+        rows: np.ndarray = (found[:, 0] if axis == 0 else found[0]).to(torch.int32).numpy()
+        return rows
 
 
 def resizing_of(context: Context, node: Node) -> Resizing:
@@ -68,9 +75,24 @@ def resizing_of(context: Context, node: Node) -> Resizing:
     else:
         rest = ((first, "scales_h"), (first + 1, "scales_w"))
         scales = [number(context, node, at, key) for at, key in rest]
-    pair = (None, None) if scales is None else (scales[0], scales[1])
+    pair = (None, None) if scales is None else (as_written(scales[0]), as_written(scales[1]))
     sizes = known(argument(context, node, 1, "output_size"))
     return Resizing(kind, is_smooth, align_corners, None if sizes is None else (*sizes,), pair)
+
+
+LARGEST_DENOMINATOR = 1000
+
+
+def as_written(scale: float | None) -> float | None:
+    """A scale as the model has it: coremltools keeps it as a float32.
+
+    >>> as_written(np.float32(1.7)), as_written(np.float32(1 / 3)), as_written(None)
+    (1.7, 0.3333333333333333, None)
+    """
+    if scale is None:
+        return None
+    simple = float(Fraction(float(scale)).limit_denominator(LARGEST_DENOMINATOR))
+    return simple if np.float32(simple) == np.float32(scale) else float(scale)
 
 
 def known(values: Any) -> list[Any] | None:
@@ -91,7 +113,9 @@ def with_matrices(original: Lowering | None) -> Lowering:
     def lower(context: Context, node: Node) -> None:
         resizing = resizing_of(context, node)
         x = argument(context, node, 0, "self")
-        lengths = [size if isinstance(size, (int, np.integer)) else None for size in x.shape[2:]]
+        lengths = [
+            int(size) if isinstance(size, (int, np.integer)) else None for size in x.shape[2:]
+        ]
         if original is not None and not needs_matrices(resizing, lengths):
             original(context, node)
             return
@@ -101,7 +125,7 @@ def with_matrices(original: Lowering | None) -> Lowering:
                 + ("" if original is None else ", with antialiasing or a broken scale"),
                 hint="fix the sizes of the input, or resize bilinearly by a whole number",
             )
-        context.add(resized(resizing, x, [int(length or 0) for length in lengths]), node.name)
+        context.add(resized(resizing, x, [length or 0 for length in lengths]), node.name)
 
     return lower
 
@@ -129,10 +153,10 @@ def resized(resizing: Resizing, x: Var, lengths: Sequence[int]) -> Var:
     """The picture resized along its height, then along its width."""
     from coremltools.converters.mil.mil import Builder
 
-    height, width = (resizing.matrix(axis, length) for axis, length in enumerate(lengths))
     if not resizing.is_smooth:
-        x = Builder.gather(x=x, indices=height.argmax(1).astype(np.int32), axis=2)
-        return Builder.gather(x=x, indices=width.argmax(1).astype(np.int32), axis=3)
+        rows, columns = (resizing.nearest(axis, lengths) for axis in range(2))
+        return Builder.gather(x=Builder.gather(x=x, indices=rows, axis=2), indices=columns, axis=3)
+    height, width = (resizing.matrix(axis, length) for axis, length in enumerate(lengths))
     across = Builder.matmul(x=x, y=np.ascontiguousarray(width.T))
     # Core ML broadcasts a matrix over the pictures of a batch
     return Builder.matmul(x=height, y=across)
