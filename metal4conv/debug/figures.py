@@ -34,7 +34,7 @@ class Apart:
 def how_far(
     expected: np.ndarray,
     actual: np.ndarray,
-    limit: float = FLOAT32_MAX,
+    limit: float | None = None,
     unit: np.ndarray | None = None,
 ) -> Apart:
     """The figures of two arrays of one shape; what is beyond ±`limit` counts as `limit`.
@@ -48,9 +48,12 @@ def how_far(
     0.5
     >>> how_far(np.array(2.0), np.array([3.0])).rms
     0.5
+    >>> how_far(np.array([2.0, -1e38]), np.array([4.0, -1e38]), limit=65504.0).peak
+    1.0
     """
     if not expected.size:
         return Apart(0.0, 0.0)
+    bound = FLOAT32_MAX if limit is None else limit
     if expected.dtype.kind != "f" or actual.dtype.kind != "f":
         share = float(
             np.mean(
@@ -58,16 +61,18 @@ def how_far(
             )
         )
         return Apart(share, share)
-    wide = np.clip(expected.astype(np.float64), -limit, limit).reshape(-1)
-    got = np.clip(actual.astype(np.float64), -limit, limit).reshape(-1)
+    wide = np.clip(expected.astype(np.float64), -bound, bound).reshape(-1)
+    got = np.clip(actual.astype(np.float64), -bound, bound).reshape(-1)
     both = np.isfinite(wide) & np.isfinite(got)
     same = both | (np.isnan(wide) & np.isnan(got))
     lost = int(expected.size - np.count_nonzero(same))
     if not both.any():
         return Apart(0.0, 0.0, lost)
     difference = np.abs(wide[both] - got[both])
-    measure = wide if unit is None else np.clip(unit.astype(np.float64), -limit, limit).reshape(-1)
+    measure = wide if unit is None else np.clip(unit.astype(np.float64), -bound, bound).reshape(-1)
     sizes = measure[both & np.isfinite(measure)]
+    if limit is not None and (np.abs(sizes) < bound).any():
+        sizes = sizes[np.abs(sizes) < bound]  # beside a mask of finfo.min all else would be nothing
     scale = float(np.sqrt(np.mean(sizes**2))) if sizes.size else 0.0
     scale = scale or float(np.finfo(np.float32).tiny)
     return Apart(
