@@ -84,8 +84,8 @@ def entry_of(name: str, row: dict[str, Any], whole: np.ndarray, start: int) -> E
             f'tensor "{name}", {spelling} of shape {shape}, takes {wanted} bytes; '
             f"the header gives it {end - first}"
         )
-    if problem := shape_problem(shape, dtype.itemsize):
-        raise DamagedFile(f'tensor "{name}" has {problem}')
+    if beyond := shape_problem(shape, dtype.itemsize):
+        raise DamagedFile(f'tensor "{name}" has {beyond}')
     if end > len(whole) - start:
         raise DamagedFile(
             f'tensor "{name}" ends at byte {end} of the data, which has {len(whole) - start}: '
