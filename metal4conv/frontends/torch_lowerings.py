@@ -19,6 +19,7 @@ from metal4conv.frontends.torch_arguments import (
     number,
     passed_on,
 )
+from metal4conv.frontends.torch_recurrent import register_recurrent
 from metal4conv.frontends.torch_resizing import RESIZING, with_matrices
 
 LARGEST_SOFTPLUS = 20.0
@@ -228,6 +229,7 @@ def register_lowerings(table: Any) -> None:
         for name in (kind, f"{kind}.vec"):
             known[name] = with_matrices(known.get(name))
     known.update(LOWERINGS)
+    register_recurrent(known)
 
 
 DTYPES_AT = {
