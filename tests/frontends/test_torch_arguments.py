@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metal4conv import load
+from metal4conv.errors import UnsupportedModel
 from metal4conv.frontends.toolkit import quiet
 from tests.frontends.helpers import packaged, source
 from tests.frontends.torch_argument_cases import FAMILIES, GAPS
@@ -79,3 +80,12 @@ def test_argument_counts(name: str, results: tuple[str, dict[str, np.ndarray]]) 
     # Core ML has no tensors without dimensions
     assert found[name].shape == (expected.shape or (1,))
     np.testing.assert_allclose(found[name], expected.reshape(found[name].shape), TOLERANCE, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ending", "name"), [(ending, name) for ending, names in GAPS.items() for name in names]
+)
+def test_gaps_are_refused(ending: str, name: str, tmp_path: Path) -> None:
+    """One that converts has no place in the list any more."""
+    with pytest.raises(UnsupportedModel):
+        converted(ending, {name: CASES[name]}, tmp_path)

@@ -422,7 +422,6 @@ GAPS: dict[str, tuple[str, ...]] = {
         "reductions_matrix_norm_1",
         "reductions_matrix_norm_inf",
         "creations_hann_window",
-        *(f"modules_{name}" for name in MODULES if name.startswith(("lstm", "gru", "rnn"))),
         "selections_roll_flat",
         "selections_scatter_number",
     ),
