@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metal4conv.debug.figures import how_far
+
 
 @dataclass(frozen=True)
 class Arrangement:
@@ -47,6 +49,16 @@ def arrangements(
             large = tuple(axis for axis in order if source[axis] != 1)
             found.setdefault(large, Arrangement(order))
     return list(found.values())
+
+
+def closest_arrangement(
+    source: np.ndarray, found: np.ndarray, *, moves_channels: bool
+) -> Arrangement | None:
+    """Of the arrangements that are possible, the one in which the values agree best."""
+    possible = arrangements(source.shape, found.shape, moves_channels=moves_channels)
+    if len(possible) < 2:
+        return possible[0] if possible else None
+    return min(possible, key=lambda place: how_far(place.apply(source, found.shape), found).rms)
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

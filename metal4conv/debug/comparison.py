@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,7 +159,7 @@ class Comparison:
         found: dict[str, None] = {}
         waiting = [operation]
         while waiting:
-            for name in arguments(waiting.pop()):
+            for name in waiting.pop().value_names:
                 maker = self.operations.get(name)
                 if maker is None or maker.type == "const" or self.is_compared(maker):
                     continue
@@ -200,12 +200,6 @@ def missing_before(
     while start and names[start - 1] not in held:
         start -= 1
     return list(order[start:end])
-
-
-def arguments(operation: Operation) -> Iterator[str]:
-    """The names of the values that an operation takes."""
-    for group in operation.inputs.values():
-        yield from (item for item in group if isinstance(item, str))
 
 
 def note_source(row: Row, expected: np.ndarray) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from metal4conv.debug.alignment import corresponding_values
-from metal4conv.debug.arrangement import arrangements
-from metal4conv.debug.figures import how_far
+from metal4conv.debug.arrangement import closest_arrangement
 from metal4conv.debug.reference import MakeReference, Recorded, Reference
 from metal4conv.debug.values import RunValues
 from metal4conv.errors import UnsupportedModel, UsageError
@@ -105,10 +104,5 @@ def source_inputs(source: ModelSource, values: RunValues) -> dict[str, np.ndarra
 
 def place(source: np.ndarray, found: np.ndarray, *, moves_channels: bool) -> np.ndarray | None:
     """A source's array as it lies in the package; None where no order of dimensions fits."""
-    possible = [
-        way.apply(source, found.shape)
-        for way in arrangements(source.shape, found.shape, moves_channels=moves_channels)
-    ]
-    if len(possible) < 2:
-        return possible[0] if possible else None
-    return min(possible, key=lambda array: how_far(array, found).rms)
+    way = closest_arrangement(source, found, moves_channels=moves_channels)
+    return None if way is None else way.apply(source, found.shape)

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from metal4conv.debug.arrangement import Arrangement, arrangements
-from metal4conv.debug.figures import how_far
+from metal4conv.debug.arrangement import Arrangement, closest_arrangement
 from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.jitter import JitteredExecutor
 from metal4conv.mil.interface import Interface
@@ -113,18 +112,13 @@ class Beside:
         if source is None:
             return None
         if name not in self.places:
-            self.places[name] = self.closest(source, found)
+            self.places[name] = closest_arrangement(
+                source, found, moves_channels=self.moves_channels
+            )
         place = self.places[name]
         if place is None or source.size != found.size:
             return None
         return place.apply(source, found.shape)
-
-    def closest(self, source: np.ndarray, found: np.ndarray) -> Arrangement | None:
-        """Of the arrangements that are possible, the one in which the values agree best."""
-        possible = arrangements(source.shape, found.shape, moves_channels=self.moves_channels)
-        if len(possible) < 2:
-            return possible[0] if possible else None
-        return min(possible, key=lambda place: how_far(place.apply(source, found.shape), found).rms)
 
 
 def jittered(array: np.ndarray, amount: float, generator: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from metal4conv.debug.comparison import Row, arguments
+from metal4conv.debug.comparison import Row
 from metal4conv.debug.runs import FLOAT16_PART
 from metal4conv.mil.program import Operation, TensorType
 
@@ -125,7 +125,7 @@ def traced(cause: Cause, known: Mapping[str, Row]) -> Cause:
     place = {name: number for number, name in enumerate(known)}
     row, found = cause.row, None
     while True:
-        taken = [known[name] for name in arguments(row.operation) if name in known]
+        taken = [known[name] for name in row.operation.value_names if name in known]
         before = [other for other in taken if is_unfit(other)]
         if not before:
             break
@@ -187,7 +187,7 @@ def accumulated(rows: Sequence[Row]) -> list[Cause]:
 def growth(row: Row, known: dict[str, Row]) -> float:
     """By how much an operation's error is above those of its inputs, which rounding adds to."""
     assert row.free is not None
-    taken = [known[name].free for name in arguments(row.operation) if name in known]
+    taken = [known[name].free for name in row.operation.value_names if name in known]
     before = max([FLOAT16_PART, *(apart.rms for apart in taken if apart is not None)])
     return row.free.rms / before
 
@@ -208,7 +208,7 @@ def first_suspicious(rows: Sequence[Row]) -> list[Row]:
     return [
         row
         for row in rows
-        if row.value in odd and not any(name in odd for name in arguments(row.operation))
+        if row.value in odd and not any(name in odd for name in row.operation.value_names)
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metal4conv.debug.comparison import Comparison, Range, Row, arguments, missing_before
+from metal4conv.debug.comparison import Comparison, Range, Row, missing_before
 from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
 from metal4conv.debug.verdict import Cause, first_suspicious, why_suspicious
 from metal4conv.frontends.source import ModelSource
@@ -114,7 +114,7 @@ def operation_json(
     name = operation.outputs[0].name if operation.outputs else operation.name
     inputs = [
         {"name": item, "range": pair(comparison.range_of(item))}
-        for item in arguments(operation)
+        for item in operation.value_names
         if comparison.range_of(item) is not None
     ]
     return {
@@ -262,7 +262,7 @@ def taken_text(row: Row, values: Mapping[str, np.ndarray]) -> str:
         return ""
     place = int(np.argmax(np.abs(np.where(np.isfinite(result), result, 0))))
     parts = []
-    for name in arguments(row.operation):
+    for name in row.operation.value_names:
         taken = values.get(name)
         if taken is None or taken.dtype.kind != "f" or not taken.size:
             continue
@@ -280,7 +280,7 @@ def explain_precision(
     row = cause.row
     inputs = [
         f"{name} from {found[0]:.4g} to {found[1]:.4g}"
-        for name in arguments(row.operation)
+        for name in row.operation.value_names
         if (found := comparison.range_of(name)) is not None
     ]
     told = f" (inputs: {'; '.join(inputs)})" if inputs else ""

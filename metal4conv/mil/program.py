@@ -182,6 +182,12 @@ class Operation:
     blocks: tuple[Block, ...] = ()
     attributes: Mapping[str, Constant] = field(default_factory=dict)
 
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """The names of the values that it is given; what its blocks read is not among them."""
+        groups = self.inputs.values()
+        return tuple(item for group in groups for item in group if isinstance(item, str))
+
     def __str__(self) -> str:
         """How errors name it: `conv_12 (conv)`."""
         return f"{self.name} ({self.type})"

@@ -151,9 +151,7 @@ def is_constant(operation: Operation, varying: Collection[str], taken: Collectio
 
 def names_in(operation: Operation) -> list[str]:
     """The names of the values that an operation takes, also in its blocks."""
-    found: list[str] = []
-    for group in operation.inputs.values():
-        found += [item for item in group if isinstance(item, str)]
+    found = list(operation.value_names)
     for block in operation.blocks:
         found += [name for inner in block.walk() for name in names_in(inner)]
         found += block.outputs

@@ -51,7 +51,7 @@ def walk_block(block: Block, known: dict[str, int]) -> int:
 def operation_depth(operation: Operation, known: Mapping[str, int]) -> int:
     """The depth of an operation's outputs."""
     start = max(
-        (known.get(argument, 0) for argument in operation_arguments(operation)),
+        (known.get(argument, 0) for argument in operation.value_names),
         default=0,
     )
     repeats = REPEATS.get(operation.type, 1)
@@ -62,16 +62,6 @@ def operation_depth(operation: Operation, known: Mapping[str, int]) -> int:
         inside = dict(known) | {value.name: start for value in block.inputs}
         inner = max(inner, walk_block(block, inside) - start)
     return start + repeats * max(inner, 0)
-
-
-def operation_arguments(operation: Operation) -> list[str]:
-    """The names of the values that an operation reads."""
-    return [
-        argument
-        for group in operation.inputs.values()
-        for argument in group
-        if isinstance(argument, str)
-    ]
 
 
 def rounds(operation: Operation) -> bool:

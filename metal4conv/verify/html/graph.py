@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from metal4conv.layout.memory import is_constant
 from metal4conv.mil.correspondence import SourceValue
 from metal4conv.mil.program import (
     Argument,
@@ -127,11 +128,6 @@ def bind_block(graph: Graph, operation: Operation, block: Block) -> None:
     for value, start in zip(block.inputs, starts, strict=False):
         if isinstance(start, str) and start in graph.maker:
             graph.maker[value.name] = graph.maker[start]
-
-
-def is_constant(operation: Operation) -> bool:
-    """Whether an operation only holds or unpacks constants."""
-    return operation.type == "const" or operation.type.startswith("constexpr_")
 
 
 def constant_texts(operation: Operation) -> dict[str, str]:
