@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metal4conv.debug.figures import (
-    FLOAT16_MAX,
     FLOAT16_NORMAL,
     FLOAT32_MAX,
     Apart,
@@ -18,6 +17,7 @@ from metal4conv.debug.figures import (
 )
 from metal4conv.debug.runs import FLOAT16_PART, FLOAT32_PART, Beside, See
 from metal4conv.mil.correspondence import SourceValue
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.program import Operation
 from metal4conv.verify.golden import GoldenCase
 

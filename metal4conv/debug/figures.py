@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLOAT16_MAX = float(np.finfo(np.float16).max)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT16_NORMAL = float(np.finfo(np.float16).tiny)
 """Below it, numbers of float16 lose digits."""

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from metal4conv.debug.comparison import Comparison, Range, Row, missing_before
-from metal4conv.debug.figures import FLOAT16_MAX, FLOAT16_NORMAL, Apart
+from metal4conv.debug.figures import FLOAT16_NORMAL, Apart
 from metal4conv.debug.verdict import Cause, first_suspicious, why_suspicious
 from metal4conv.frontends.source import ModelSource
 from metal4conv.mil.correspondence import SourceValue
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.package import Package
 from metal4conv.report import Finding
 from metal4conv.verify.verdict import CaseResult, json_ready, summaries

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from metal4conv.errors import UsageError
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.program import Operation
 
 FORMAT = "metal4conv.trace/1"
 INDEX = "index.json"
-FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 Json = dict[str, Any]  # Any: a JSON object
 

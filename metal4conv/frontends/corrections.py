@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-LARGEST_FLOAT16 = 65504.0
+from metal4conv.mil.dtypes import FLOAT16_MAX
 
 
 def exact_reciprocals(function: Any) -> None:
@@ -128,6 +128,4 @@ def fits_float16(value: Any) -> bool:
     (True, False, False)
     """
     array = np.asarray(value)
-    return bool(
-        array.size == 0 or (array.max() <= LARGEST_FLOAT16 and array.min() >= -LARGEST_FLOAT16)
-    )
+    return bool(array.size == 0 or (array.max() <= FLOAT16_MAX and array.min() >= -FLOAT16_MAX))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FLOAT16_MAX = 65504.0
+"""The largest finite number of float16."""
+
 
 @dataclass(frozen=True)
 class DType:

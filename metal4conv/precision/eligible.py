@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.program import Block, Constant, ConstantList, Function, Operation, TensorType
 
-FLOAT16_MAX = 65504.0
 TINY = float(np.finfo(np.float16).smallest_subnormal)
 
 NEVER = frozenset(

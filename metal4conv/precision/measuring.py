@@ -9,9 +9,10 @@ import numpy as np
 
 from metal4conv.execute.interpreter import Executor
 from metal4conv.execute.tracing import Seen
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.interface import Interface
 from metal4conv.mil.program import Constant, Operation
-from metal4conv.precision.eligible import FLOAT16_MAX, Named, constants_of
+from metal4conv.precision.eligible import Named, constants_of
 from metal4conv.precision.probing import Node, Probe, Probing, inner_of, names_in
 from metal4conv.precision.ranges import (
     beyond_range,

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.mil.program import Operation
-from metal4conv.precision.eligible import FLOAT16_MAX, TINY
+from metal4conv.precision.eligible import TINY
 
 LARGEST_EXPONENT = float(np.log(FLOAT16_MAX))
 """exp of more is beyond float16: 11.09."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from metal4conv.precision.eligible import FLOAT16_MAX
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.precision.measuring import Measured
 from metal4conv.precision.model import ErrorModel
 from metal4conv.precision.probing import Node

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.verify.tolerance import Tolerance, magnitude
 
 NEAR_ZERO = 0.01
 """Relative errors are relative to |e|, at least to this part of the largest |e|."""
-FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True)

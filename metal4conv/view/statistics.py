@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from metal4conv.mil.dtypes import FLOAT16_MAX
 from metal4conv.report import as_json
 from metal4conv.view.elements import BITS, SMALLEST_NORMAL, decoded, is_number, type_of
 
@@ -16,7 +17,6 @@ BINS = 32
 CHUNK = 1 << 14
 """Elements looked at in one go, few enough for a processor's cache."""
 
-FLOAT16_MAX = 65504.0
 FLOAT16_SMALLEST = SMALLEST_NORMAL["float16"]
 
 Number = int | float
