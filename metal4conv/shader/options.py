@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+from metal4conv.errors import UsageError
 
 Precision = Literal["float16", "float32", "int8"]
 TensorKind = Literal["handle", "inline"]
@@ -25,3 +28,24 @@ class ShaderOptions:
     tensors: TensorKind = "inline"
     inline_weights: bool = False
     system: tuple[int, int] = (26, 0)
+
+
+FIRST_SYSTEM = (26, 0)
+"""The first macOS and iOS with Metal 4."""
+
+
+def parse_system(text: str) -> tuple[int, int]:
+    """A version of macOS or iOS as `--system` has it.
+
+    >>> parse_system("26.4"), parse_system("27")
+    ((26, 4), (27, 0))
+    """
+    found = re.fullmatch(r"(\d{1,3})(?:\.(\d{1,3}))?", text)
+    if found is None:
+        raise UsageError(f'"{text}" is no version', where="--system", hint="such as 26.0 or 26.4")
+    version = (int(found[1]), int(found[2] or 0))
+    if version < FIRST_SYSTEM:
+        raise UsageError(
+            f"macOS {text} has no Metal 4", where="--system", hint="26.0 is the first with it"
+        )
+    return version
