@@ -251,3 +251,23 @@ def check_name(name: str) -> None:
             where="--name",
             hint="a plain name without a folder and without .mlpackage",
         )
+
+
+def wanted_outputs(source: ModelSource, given: Sequence[str]) -> tuple[str, ...]:
+    """The outputs' names: those of `--output`, else the source's own."""
+    if given and len(given) != len(source.outputs):
+        raise UsageError(
+            f"the model has {len(source.outputs)} outputs ({', '.join(source.outputs)}), "
+            f"{len(given)} names were given",
+            where="--output",
+        )
+    return tuple(given) or source.outputs
+
+
+def depfile_inputs(text: str, source: ModelSource) -> list[Path]:
+    """The files that a conversion read, the one on the command line as it was written there."""
+    target, _, _ = text.rpartition(":")
+    given = Path(target if source.kind == "factory" and target.endswith(".py") else text)
+    files = [given] if given.exists() and not given.is_dir() else []
+    known = {path.resolve() for path in files}
+    return files + [path for path in source.files if path.resolve() not in known]
