@@ -1,0 +1,398 @@
+"""The weights' file: every constant array of a network, padded, aligned and in its stored type.
+
+A linear layer's weight lies as matmul2d's right operand wants it when it is transposed
+(`MPPTensorOpsMatMul2d.h`): extents (inputs, outputs), which is the source's `weight[output][input]`
+row by row. Inputs are padded with zeros to a multiple of 32, as a static inner extent that is none
+loses its remainder, outputs to a multiple of 16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from metal4conv.errors import UnsupportedModel, UsageError
+from metal4conv.layout.expression import align
+from metal4conv.layout.rules import DATA_TYPES
+from metal4conv.mil.dtypes import FLOAT16_MAX
+from metal4conv.report import Finding
+from metal4conv.shader.document import BlockRole, WeightBlock
+from metal4conv.shader.network import (
+    Assign,
+    Call,
+    Convolution,
+    Element,
+    Expression,
+    Linear,
+    Network,
+    Reduce,
+    Table,
+    Vector,
+    expressions,
+    leaves,
+)
+from metal4conv.shader.options import ShaderOptions
+
+BLOCK_ALIGNMENT = 128
+"""Bytes: every block begins at a multiple, which any tensor and any vector type may."""
+
+INPUT_MULTIPLE = 32
+"""What a static inner extent of matmul2d has to be a multiple of."""
+
+OUTPUT_MULTIPLE = 16
+"""What one of the outer extents has to be a multiple of in cooperative scopes."""
+
+MOST_INLINE_PARAMETERS = 4096
+"""More numbers make a source that compilers are slow to read."""
+
+INT8_LARGEST = 127
+
+NUMPY_TYPES: Mapping[str, type[np.generic]] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "int8": np.int8,
+}
+
+Weighted = Linear | Convolution
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """The blocks in order of use, and the bytes of the file.
+
+    `of` finds the block of a layer's weight and of a table by identity, `scales` that of the
+    scales of an int8 weight. `findings` tell what a smaller type loses.
+    """
+
+    blocks: tuple[WeightBlock, ...]
+    data: bytes
+    of: Mapping[Linear | Table | Convolution, WeightBlock]
+    scales: Mapping[Linear | Convolution, WeightBlock]
+    findings: tuple[Finding, ...] = ()
+
+    def stored(self, block: WeightBlock) -> np.ndarray:
+        """What a block holds, without padding, as float32; an int8 weight times its scales.
+
+        The shape is the block's `used`, outermost first: (outputs, inputs) for a linear layer.
+        """
+        held = block_array(block, self.data)
+        scale = self.scale_of(block)
+        if scale is None:
+            return held.astype(np.float32)
+        scales = block_array(scale, self.data)
+        by_output = scales[:, None] if len(block.dimensions) == 2 else scales
+        return np.asarray(held.astype(np.float32) * by_output, np.float32)
+
+    def scale_of(self, block: WeightBlock) -> WeightBlock | None:
+        """The block with the scales of an int8 weight."""
+        if block.role != "weight":
+            return None
+        name = scale_name(block.name)
+        return next((scale for scale in self.scales.values() if scale.name == name), None)
+
+
+def scale_name(weight: str) -> str:
+    """The block with the scales of an int8 weight.
+
+    >>> scale_name("w12")
+    's12'
+    """
+    return f"s{weight.removeprefix('w')}"
+
+
+def block_array(block: WeightBlock, data: bytes) -> np.ndarray:
+    """The numbers of a block in their stored type, without padding, outermost dimension first."""
+    part = data[block.offset : block.offset + block.byte_length]
+    whole = np.frombuffer(part, NUMPY_TYPES[block.dtype]).reshape(block.dimensions[::-1])
+    return whole[tuple(slice(size) for size in reversed(block.used))]
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """An array on its way into the file: padded, outermost dimension first."""
+
+    name: str
+    layer: str
+    role: BlockRole
+    dtype: str
+    array: np.ndarray
+    used: tuple[int, ...]
+    owner: Linear | Table | Convolution
+    is_tensor: bool = False
+
+
+def pack_weights(network: Network, options: ShaderOptions) -> PackedWeights:
+    """The weights' file of a network.
+
+    Blocks are named `w0`, `w1`, … after the layer that they belong to, `b0` where a table is that
+    layer's bias, `s0` for its scales; tables besides are `t0`, `t1`, …. Linear weights are in the
+    options' precision, everything else float32. With `tensors` "handle", the weights of linear
+    layers are bound from buffer index 1 on. `UnsupportedModel` for what the precision cannot hold.
+    """
+    contents, findings = [], []
+    for content, finding in network_contents(network, options):
+        contents.append(content)
+        findings += [finding] if finding else []
+    check_inline(contents, options)
+    blocks: list[WeightBlock] = []
+    data = bytearray()
+    for content in contents:
+        block = block_of(content, len(data))
+        if content.is_tensor and binds_tensors(options):
+            block = replace(block, index=1 + sum(made.index is not None for made in blocks))
+        blocks.append(block)
+        data += content.array.astype(NUMPY_TYPES[content.dtype]).tobytes()
+        data += bytes(align(len(data), BLOCK_ALIGNMENT) - len(data))
+    pairs = list(zip(contents, blocks, strict=True))
+    return PackedWeights(
+        blocks=tuple(blocks),
+        data=bytes(data),
+        of={content.owner: block for content, block in pairs if content.role != "scale"},
+        scales={
+            content.owner: block
+            for content, block in pairs
+            if content.role == "scale" and not isinstance(content.owner, Table)
+        },
+        findings=tuple(findings),
+    )
+
+
+def binds_tensors(options: ShaderOptions) -> bool:
+    """Whether the host binds an MTLTensor for each linear weight.
+
+    `MPPTensorOpsMatMul2d.h` of macOS 26.4 is the first that takes int8 beside half; before, int8
+    weights are read by the plain path alone.
+    """
+    readable = options.precision != "int8" or options.system >= (26, 4)
+    return options.tensors == "handle" and not options.inline_weights and readable
+
+
+def block_of(content: Content, offset: int) -> WeightBlock:
+    """The block of an array without gaps, innermost dimension first as Metal counts."""
+    dimensions = content.array.shape[::-1]
+    data_type = DATA_TYPES[content.dtype]
+    return WeightBlock(
+        name=content.name,
+        layer=content.layer,
+        role=content.role,
+        dtype=content.dtype,
+        raw_data_type=data_type.raw,
+        offset=offset,
+        byte_length=content.array.size * data_type.bytes,
+        dimensions=dimensions,
+        strides=tuple(math.prod(dimensions[:axis]) for axis in range(len(dimensions))),
+        used=content.used,
+    )
+
+
+def check_inline(contents: list[Content], options: ShaderOptions) -> None:
+    """Only few numbers may stand in the source."""
+    count = sum(math.prod(content.used) for content in contents)
+    if options.inline_weights and count > MOST_INLINE_PARAMETERS:
+        raise UsageError(
+            f"the network has {count:,} parameters, and at most {MOST_INLINE_PARAMETERS:,} may "
+            "stand in the source",
+            where="--inline-weights",
+            hint="leave the option out: the weights become a file of their own",
+        )
+
+
+def network_contents(
+    network: Network, options: ShaderOptions
+) -> Iterator[tuple[Content, Finding | None]]:
+    """The arrays in order of use, each once, with what its type loses."""
+    biases = biases_of(network)
+    layer = tables = 0
+    seen: set[Table] = set()
+    for step in weighted_steps(network):
+        if isinstance(step, Linear | Convolution):
+            yield from weight_contents(step, layer, options)
+            layer += 1
+            continue
+        for table in tables_of(step):
+            if table in seen:
+                continue
+            seen.add(table)
+            if table in biases:
+                name, label = biases[table]
+                yield table_content(table, f"b{name}", label, "bias"), None
+            else:
+                yield table_content(table, f"t{tables}", step.label, "table"), None
+                tables += 1
+
+
+def weighted_steps(network: Network) -> Iterator[Weighted | Assign | Reduce]:
+    """The convolutions and steps of all passes, in the order in which they run."""
+    for one in network.passes:
+        if one.convolution is not None:
+            yield one.convolution
+        yield from one.program.steps
+
+
+def tables_of(step: Assign | Reduce) -> Iterator[Table]:
+    """The tables of a step, from left to right."""
+    for expression in expressions(step):
+        yield from (leaf for leaf in leaves(expression) if isinstance(leaf, Table))
+
+
+def biases_of(network: Network) -> dict[Table, tuple[int, str]]:
+    """The tables that are added to a layer's result: the layer's number and label.
+
+    A layer has one at most; a table that is added to several layers belongs to the first one.
+    """
+    found: dict[Table, tuple[int, str]] = {}
+    layer = 0
+    for one in network.passes:
+        layers: dict[Vector, tuple[int, str]] = {}
+        for step in (one.convolution, *one.program.steps):
+            if isinstance(step, Linear | Convolution):
+                layers[step.result] = (layer, step.label)
+                layer += 1
+            elif step is not None:
+                for expression in expressions(step):
+                    note_biases(expression, layers, found)
+    return found
+
+
+def note_biases(
+    expression: Expression,
+    layers: Mapping[Vector, tuple[int, str]],
+    found: dict[Table, tuple[int, str]],
+) -> None:
+    """Enters the tables of an expression that are added to a layer's result."""
+    if not isinstance(expression, Call):
+        return
+    for argument in expression.arguments:
+        note_biases(argument, layers, found)
+    if expression.function != "add":
+        return
+    first, second = expression.arguments
+    for table, other in ((first, second), (second, first)):
+        if not isinstance(table, Table) or table in found:
+            continue
+        elements = (leaf for leaf in leaves(other) if isinstance(leaf, Element))
+        owners = [layers[leaf.vector] for leaf in elements if leaf.vector in layers]
+        free = [owner for owner in owners if owner not in found.values()]
+        if free:
+            found[table] = free[-1]
+
+
+def table_content(table: Table, name: str, layer: str, role: BlockRole) -> Content:
+    """A table, padded so that whole vectors and tiles may be read."""
+    return vector_content(name, layer, role, table.values, table)
+
+
+def vector_content(
+    name: str, layer: str, role: BlockRole, values: np.ndarray, owner: Linear | Table | Convolution
+) -> Content:
+    """A float32 array of one dimension, padded with zeros to a multiple of 16."""
+    flat = np.asarray(values, np.float32).reshape(-1)
+    padded = np.pad(flat, (0, align(flat.size, OUTPUT_MULTIPLE) - flat.size))
+    return Content(name, layer, role, "float32", padded, (flat.size,), owner)
+
+
+def weight_contents(
+    step: Weighted, number: int, options: ShaderOptions
+) -> Iterator[tuple[Content, Finding | None]]:
+    """A layer's weight in the options' precision, then its scales where it is int8."""
+    check_finite(step)
+    outputs_first = np.asarray(step.weight, np.float32)
+    finding = None
+    if options.precision == "int8":
+        outputs_first, scales = quantized(outputs_first)
+    elif options.precision == "float16":
+        finding = float16_finding(step)
+    if isinstance(step, Linear):
+        array, used = linear_array(outputs_first)
+    else:
+        array, used = convolution_array(outputs_first)
+    is_tensor = isinstance(step, Linear)
+    yield (
+        Content(
+            f"w{number}", step.label, "weight", options.precision, array, used, step, is_tensor
+        ),
+        finding,
+    )
+    if options.precision == "int8":
+        yield vector_content(f"s{number}", step.label, "scale", scales, step), None
+
+
+def linear_array(weight: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A weight (outputs, inputs) with both padded, and its dimensions before, innermost first.
+
+    >>> array, used = linear_array(np.ones((3, 40), np.float32))
+    >>> array.shape, used
+    ((16, 64), (40, 3))
+    """
+    outputs, inputs = weight.shape
+    padding = (
+        (0, align(outputs, OUTPUT_MULTIPLE) - outputs),
+        (0, align(inputs, INPUT_MULTIPLE) - inputs),
+    )
+    return np.pad(weight, padding), (inputs, outputs)
+
+
+def convolution_array(weight: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A weight OIHW as HWIO, the order that `MPPTensorOpsConvolution2d.h` names, without padding.
+
+    >>> convolution_array(np.ones((8, 4, 3, 5), np.float32))[1]
+    (8, 4, 5, 3)
+    """
+    array = np.ascontiguousarray(np.transpose(weight, (2, 3, 1, 0)))
+    return array, array.shape[::-1]
+
+
+def quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers from -127 to 127 and a float32 scale for each output, the first dimension.
+
+    The scale is the largest magnitude over 127, 1 for an output without weights; halves round to
+    even.
+
+    >>> numbers, scales = quantized(np.array([[1.27, -0.635], [0, 0]], np.float32))
+    >>> numbers.tolist(), scales.round(4).tolist()
+    ([[127.0, -64.0], [0.0, 0.0]], [0.009999999776482582, 1.0])
+    """
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    scales = (np.abs(rows).max(axis=1, initial=0.0) / INT8_LARGEST).astype(np.float32)
+    scales[scales == 0] = 1
+    numbers = np.clip(np.rint(rows / scales[:, None]), -INT8_LARGEST, INT8_LARGEST)
+    return numbers.reshape(weight.shape).astype(np.float32), scales
+
+
+def check_finite(step: Weighted) -> None:
+    """Weights that are no numbers give outputs that are none."""
+    count = int(np.count_nonzero(~np.isfinite(step.weight)))
+    if count:
+        raise UnsupportedModel(
+            f"the weight of {step.label} holds {count:,} values that are infinite or NaN",
+            where=step.label,
+            hint="load a checkpoint whose weights are finite",
+        )
+
+
+def float16_finding(step: Weighted) -> Finding | None:
+    """What float16 loses of a weight; `UnsupportedModel` where a value becomes infinite."""
+    weight = np.asarray(step.weight, np.float32)
+    with np.errstate(over="ignore"):
+        halves = weight.astype(np.float16)
+    if np.isinf(halves).any():
+        largest = float(np.abs(weight).max())
+        raise UnsupportedModel(
+            f"the weight of {step.label} holds {largest:g}, and float16 ends at {FLOAT16_MAX:g}",
+            where=step.label,
+            hint="use --precision float32, or scale the layer down",
+        )
+    lost = int(np.count_nonzero((halves == 0) & (weight != 0)))
+    if not lost:
+        return None
+    return Finding(
+        "warning",
+        "float16-underflow",
+        f"{lost:,} of {weight.size:,} weights of {step.label} are too small for float16 and "
+        "become zero",
+        where=step.label,
+        hint="compare with --precision float32, or scale the layer up",
+    )
