@@ -15,6 +15,8 @@ MANIFEST_SUFFIX = ".shader.json"
 SOURCE_SUFFIX = ".metal"
 WEIGHTS_SUFFIX = ".weights"
 LATENTS_SUFFIX = ".latents"
+GOLDEN_SUFFIX = ".shader.golden.safetensors"
+"""Not that of packages: a package of the same name may stand in the same folder."""
 
 Stage = Literal["fragment", "compute"]
 ArgumentKind = Literal[
