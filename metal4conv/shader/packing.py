@@ -367,7 +367,7 @@ def check_finite(step: Weighted) -> None:
     count = int(np.count_nonzero(~np.isfinite(step.weight)))
     if count:
         raise UnsupportedModel(
-            f"the weight of {step.label} holds {count:,} values that are infinite or NaN",
+            f"{count:,} of {step.weight.size:,} weights of {step.label} are infinite or NaN",
             where=step.label,
             hint="load a checkpoint whose weights are finite",
         )
