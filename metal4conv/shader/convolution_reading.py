@@ -253,13 +253,11 @@ def pass_numbers(steps: Sequence[AnyStep], outputs: Mapping[str, Vector]) -> lis
     first_use = dict.fromkeys((vector.name for vector in outputs.values()), convolutions)
     for place in reversed(range(len(steps))):
         step = steps[place]
-        if isinstance(step, Convolution):
-            used, by = (step.image,), numbers[place] - 1
-        else:
-            if numbers[place] == 0:
-                numbers[place] = first_use.get(step.result.name, convolutions)
-            used, by = tuple(vector.name for vector in operands(step)), numbers[place]
-        for name in used:
+        if numbers[place] == 0:
+            numbers[place] = first_use.get(step.result.name, convolutions)
+        # a convolution's image has to be whole one pass earlier
+        by = numbers[place] - isinstance(step, Convolution)
+        for name in vector_names(step):
             first_use[name] = min(first_use.get(name, convolutions), by)
     return numbers
 
