@@ -336,13 +336,24 @@ def linear_array(weight: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def convolution_array(weight: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A weight OIHW as HWIO, the order that `MPPTensorOpsConvolution2d.h` names, without padding.
+    """A weight OIHW as HWIO with channels padded, and its dimensions before, innermost first.
 
-    >>> convolution_array(np.ones((8, 4, 3, 5), np.float32))[1]
-    (8, 4, 5, 3)
+    HWIO is the order that `MPPTensorOpsConvolution2d.h` names. It does not say whether a static
+    number of channels loses its remainder as that of matmul2d does, so they are padded likewise.
+
+    >>> array, used = convolution_array(np.ones((3, 40, 3, 5), np.float32))
+    >>> array.shape, used
+    ((3, 5, 64, 16), (3, 40, 5, 3))
     """
-    array = np.ascontiguousarray(np.transpose(weight, (2, 3, 1, 0)))
-    return array, array.shape[::-1]
+    outputs, inputs, height, width = weight.shape
+    padding = (
+        (0, 0),
+        (0, 0),
+        (0, align(inputs, INPUT_MULTIPLE) - inputs),
+        (0, align(outputs, OUTPUT_MULTIPLE) - outputs),
+    )
+    array = np.pad(np.transpose(weight, (2, 3, 1, 0)), padding)
+    return np.ascontiguousarray(array), (outputs, inputs, width, height)
 
 
 def quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

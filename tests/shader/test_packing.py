@@ -237,6 +237,7 @@ def test_convolution_weights_are_hwio(precision: Precision) -> None:
     block = packed.of[convolution]
     assert [made.name for made in packed.blocks if made.role != "scale"] == ["w0", "b0"]
     assert block.used == (3, 2, 3, 5)
+    assert block.dimensions == (16, 32, 3, 5)
     stored = packed.stored(block)
     expected = np.transpose(convolution.weight, (2, 3, 1, 0))
     largest = np.abs(convolution.weight).max()
