@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from metal4conv.shader.convolution_evaluation import convolved, evaluate_passes
 from metal4conv.shader.convolution_reading import passes_of
+from metal4conv.shader.evaluation import convolve, evaluate
 from metal4conv.shader.network import (
     Assign,
     Call,
@@ -37,7 +37,7 @@ def test_as_torch(kernel, size):
     padding = (kernel[0] // 2, kernel[1] // 2)
     made = Convolution(Vector("y", 4), "x", weight, padding, "y")
     expected = torch.conv2d(torch.from_numpy(given), torch.from_numpy(weight), padding=padding)
-    found = convolved(rows_of(given), size, made)
+    found = convolve(made, rows_of(given), size)
     np.testing.assert_allclose(found, rows_of(expected.numpy()), rtol=1e-12, atol=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_uneven_padding_as_torch():
     made = Convolution(Vector("y", 2), "x", weight, (2, 0), "y")
     padded = torch.nn.functional.pad(torch.from_numpy(given), (0, 2, 2, 0))
     expected = torch.conv2d(padded, torch.from_numpy(weight))
-    found = convolved(rows_of(given), (5, 6), made)
+    found = convolve(made, rows_of(given), (5, 6))
     np.testing.assert_allclose(found, rows_of(expected.numpy()), rtol=1e-12, atol=1e-12)
 
 
@@ -73,20 +73,10 @@ def test_passes_hand_their_images_on():
         passes_of({"image": x}, steps, {"denoised": y}),
     )
 
-    def program_values(program, rows):
-        values = dict(rows)
-        for step in program.steps:
-            call = step.pieces[0].expression
-            given = [values[argument.vector.name] for argument in call.arguments]
-            values[step.result.name] = (
-                np.maximum(given[0], 0) if call.function == "relu" else given[0] + given[1]
-            )
-        return values
-
     given = image(3, 7, 4)
     tensor = torch.from_numpy(given)
     first, second = (torch.from_numpy(weight).double() for weight in weights)
     middle = torch.relu(torch.conv2d(tensor, first, padding=1))
     expected = torch.conv2d(middle, second, padding=1) + tensor
-    found = evaluate_passes(network, {"image": rows_of(given)}, (4, 7), program_values)
+    found = evaluate(network, {"image": rows_of(given)}, size=(4, 7))
     np.testing.assert_allclose(found["denoised"], rows_of(expected.numpy()), rtol=1e-12, atol=1e-12)
