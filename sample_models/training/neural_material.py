@@ -202,21 +202,28 @@ def small_textures(material: Material) -> Material:
     return Material(maps[0], maps[1] / length)
 
 
+def difference(found: Material, expected: Material) -> dict[str, float]:
+    """PSNR (dB) of both maps, and the mean angle between normals (degrees)."""
+    unit = found.normal / np.linalg.norm(found.normal, axis=-1, keepdims=True)
+    cosine = np.clip((unit * expected.normal).sum(-1), -1, 1)
+    return {
+        "base_color_psnr": psnr(found.base_color, expected.base_color, 1),
+        "normal_psnr": psnr(found.normal, expected.normal, 2),
+        "normal_degrees": float(np.degrees(np.arccos(cosine)).mean()),
+    }
+
+
 def quality(folder: Path = FOLDER) -> dict[str, float]:
     """PSNR (dB), mean angle between normals (degrees) and sizes (kB), over all texels.
 
     `small_*` are plain textures of the latents' resolution.
     """
     expected = brick_wall()
-    figures = {}
-    for prefix, found in (("", decode(folder)), ("small_", small_textures(expected))):
-        unit = found.normal / np.linalg.norm(found.normal, axis=-1, keepdims=True)
-        cosine = np.clip((unit * expected.normal).sum(-1), -1, 1)
-        figures |= {
-            f"{prefix}base_color_psnr": psnr(found.base_color, expected.base_color, 1),
-            f"{prefix}normal_psnr": psnr(found.normal, expected.normal, 2),
-            f"{prefix}normal_degrees": float(np.degrees(np.arccos(cosine)).mean()),
-        }
+    figures = {
+        f"{prefix}{name}": value
+        for prefix, found in (("", decode(folder)), ("small_", small_textures(expected)))
+        for name, value in difference(found, expected).items()
+    }
     names = ("neural_material.safetensors", "neural_material_latents.safetensors")
     ours = sum((folder / name).stat().st_size for name in names)
     texels = SIZE * SIZE
