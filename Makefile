@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 TESTS := $(if $(K),-k "$(K)",-n auto --dist loadfile)
 
-.PHONY: demo test test-slow conformance onnx-conformance check fix lint types docs golden bench models clean
+.PHONY: demo demo-material test test-slow conformance onnx-conformance check fix lint types docs golden bench models clean
 
 $(STAMP): pyproject.toml tests/constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; name a Python 3.11: make PYTHON=…"; exit 1; }
@@ -15,6 +15,10 @@ $(STAMP): pyproject.toml tests/constraints.txt
 
 demo: $(STAMP)
 	@$(BIN)/python sample_models/demo.py build/demo
+
+# The material of the README: a network in a fragment shader, drawn here. Half a minute.
+demo-material: $(STAMP)
+	@$(BIN)/python sample_models/demo_material.py build/material
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q $(TESTS)
