@@ -11,7 +11,6 @@ that stand for Metal's: `neural_material.png` (base colour, normal, lit) and
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from training import bc7
+from training import bc5, bc7, dds
 from training.neural_material import SIZE, Material, brick_wall, decode, difference
 
 from metal4conv import cli
@@ -93,9 +92,9 @@ def versions_of(folder: Path, original: Material) -> list[Version]:
             decode(HERE),
             sum((HERE / name).stat().st_size for name in SOURCE_FILES),
         ),
-        textures(original, "RGBA8", 128),
-        textures(original, "BC7", 256),
-        textures(original, "BC7", SIZE),
+        textures(original, "RGBA8", SIZE // 4),
+        textures(original, "BC", SIZE // 2),
+        textures(original, "BC", SIZE),
         textures(original, "RGBA8", SIZE),
     ]
 
@@ -109,22 +108,32 @@ def rendered(folder: Path) -> Material:
 
 
 def textures(original: Material, form: str, size: int) -> Version:
-    """Two textures of `size`×`size` in RGBA8 or BC7, seen through a bilinear sampler."""
-    codec, map_bytes = {
-        "RGBA8": (through_rgba8, 4 * size * size),
-        "BC7": (bc7.through_bc7, bc7.size_bytes(size, size)),
-    }[form]
-    base_color = seen(original.base_color, size, codec)
-    normal = seen(original.normal / 2 + 0.5, size, codec) * 2 - 1
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    return Version(f"{form}, {size}×{size}", Material(base_color, normal), 2 * map_bytes)
+    """Two textures of `size`×`size`, seen through a bilinear sampler.
+
+    `form` is RGBA8, or BC for base colour in BC7 and normal in BC5, which take equal bytes.
+    """
+    base_color, normal = shrunk(original.base_color, size), shrunk(original.normal, size)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    if form == "RGBA8":
+        label, map_bytes = f"RGBA8, {size}×{size}", 4 * size * size
+        base_color, normal = through_rgba8(base_color), through_rgba8(normal / 2 + 0.5) * 2 - 1
+    else:
+        label, map_bytes = f"BC7 and BC5, {size}×{size}", dds.size_bytes(size, size)
+        base_color, normal = bc7.through_bc7(base_color), bc5.through_bc5(normal)
+    normal = seen(normal)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    return Version(label, Material(seen(base_color), normal), 2 * map_bytes)
 
 
-def seen(texels: Texels, size: int, codec: Callable[[Texels], Texels]) -> Texels:
-    """A map, shrunk to `size`×`size`, stored, and sampled at SIZE×SIZE pixel centres."""
+def shrunk(texels: Texels, size: int) -> Texels:
+    """The means of the texels that share one of a smaller texture's."""
     block = SIZE // size
-    small = texels.reshape(size, block, size, block, 3).mean((1, 3))
-    return sample_texels(codec(small), SamplerLayout(), SIZE, SIZE).reshape(SIZE, SIZE, 3)
+    return texels.reshape(size, block, size, block, 3).mean((1, 3))
+
+
+def seen(texels: Texels) -> Texels:
+    """A texture, sampled at SIZE×SIZE pixel centres."""
+    return sample_texels(texels, SamplerLayout(), SIZE, SIZE).reshape(SIZE, SIZE, 3)
 
 
 def through_rgba8(texels: Texels) -> Texels:
@@ -150,8 +159,9 @@ def show_figures(versions: list[Version], original: Material) -> None:
     click.echo(
         f"The shader's numbers differ from the source model's by up to {apart:.1e} (float16).\n"
         "Its bytes are latents and weights; the source model's are its files.\n"
-        "Angle is the mean between normals. BC7 blocks are of mode 6 alone: an encoder that tries\n"
-        "all modes comes nearer to the original. Mipmaps add a third to textures and latents alike."
+        "Angle is the mean between normals. BC7 is of base colour, in blocks of mode 6 alone: an\n"
+        "encoder that tries all modes comes nearer to the original; BC5 is of the normal. Mipmaps\n"
+        "add a third to textures and latents alike."
     )
 
 

@@ -2,64 +2,36 @@
 
 The encoder knows one of the format's eight modes, number 6: a line in RGBA whose ends have 7 bits
 a channel and a shared lowest bit, and a place on it of 4 bits for each texel. Encoders that try
-all modes get further, above all in blocks with two materials. A `.dds` file of the blocks can be
-read by others, Pillow among them, which is the decoder here.
+all modes get further, above all in blocks with two materials. Pillow is the decoder.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
-import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-BLOCK = 4
-BLOCK_BYTES = 16
+from training import dds
+
 WEIGHTS = np.array([0, 4, 9, 13, 17, 21, 26, 30, 34, 38, 43, 47, 51, 55, 60, 64], np.float32)
 REFINEMENTS = 4
 
-# DirectDraw surface: flags and names of the file format's documentation
-HEADER_FLAGS = 0x1 | 0x2 | 0x4 | 0x1000 | 0x80000  # caps, height, width, pixel format, size
-FOUR_CC = 0x4
-CAPS_TEXTURE = 0x1000
-DXGI_FORMAT_BC7_UNORM = 98
-TEXTURE_2D = 3
-
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-
-
-def size_bytes(width: int, height: int) -> int:
-    """Bytes of a texture without mipmaps.
-
-    >>> size_bytes(512, 512), size_bytes(5, 4)
-    (262144, 32)
-    """
-    return -(-width // BLOCK) * -(-height // BLOCK) * BLOCK_BYTES
 
 
 def through_bc7(texels: Floats) -> Floats:
     """What is left of H×W×3 numbers from 0 to 1 when a texture stores them as BC7."""
     pixels = np.round(np.clip(texels, 0, 1) * 255).astype(np.uint8)
     opaque = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=2)
-    return decoded(dds_file(encoded(opaque), opaque.shape[1], opaque.shape[0]))[..., :3] / 255
-
-
-def decoded(dds: bytes) -> Floats:
-    """The texels of a `.dds` file, H×W×4, 0 to 255."""
-    with Image.open(io.BytesIO(dds), formats=["DDS"]) as picture:
-        return np.asarray(picture.convert("RGBA"), np.float32)
+    height, width = pixels.shape[:2]
+    return dds.decoded(dds.dds_file("BC7", encoded(opaque), width, height))[:, :, :3] / 255
 
 
 def encoded(pixels: NDArray[np.uint8]) -> bytes:
     """The blocks of H×W×4 pixels, row by row; both sizes are multiples of 4."""
-    height, width = pixels.shape[:2]
-    tiles = pixels.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 4)
-    texels = tiles.transpose(0, 2, 1, 3, 4).reshape(-1, BLOCK * BLOCK, 4).astype(np.float32)
-    return packed(*fitted(texels))
+    return packed(*fitted(dds.blocks_of(pixels.astype(np.float32))))
 
 
 def fitted(texels: Floats) -> tuple[Integers, Integers, Integers]:
@@ -162,12 +134,3 @@ def bits_of(numbers: Integers, count: int) -> NDArray[np.uint8]:
     """
     bits = (numbers[:, :, None] >> np.arange(count)) & 1
     return bits.reshape(len(numbers), -1).astype(np.uint8)
-
-
-def dds_file(blocks: bytes, width: int, height: int) -> bytes:
-    """A `.dds` file of one texture."""
-    pixel_format = struct.pack("<2I4s5I", 32, FOUR_CC, b"DX10", 0, 0, 0, 0, 0)
-    sizes = struct.pack("<7I", 124, HEADER_FLAGS, height, width, len(blocks), 0, 0)
-    header = sizes + bytes(44) + pixel_format + struct.pack("<5I", CAPS_TEXTURE, 0, 0, 0, 0)
-    extension = struct.pack("<5I", DXGI_FORMAT_BC7_UNORM, TEXTURE_2D, 0, 1, 0)
-    return b"DDS " + header + extension + blocks
