@@ -8,6 +8,7 @@ whose channels follow one another. uint8 stands for value/255, floats for themse
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -297,10 +298,13 @@ def read_picture(path: Path, option: LatentsOption) -> np.ndarray:
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path} is no .png file", where=option.where, hint=EXPECTED)
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            mode = picture.mode
-            pixels = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:
+        with warnings.catch_warnings():
+            # about sizes that are usual for textures
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG"]) as picture:
+                mode = picture.mode
+                pixels = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DamagedFile(f"{path} is no readable PNG: {first_line(error)}") from None
     if mode not in PICTURE_CHANNELS:
         raise UsageError(

@@ -192,6 +192,16 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
         assert "pickle" in refused(f"features={tmp_path / name}", DamagedFile)
 
 
+def test_pictures_that_pillow_finds_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns from a size on, and refuses twice as many pixels."""
+    path = tmp_path / "x.png"
+    Image.new("L", (40, 40), 7).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read(f"height={path}").array.min() == 7
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert "exceeds limit" in refused(f"height={path}", DamagedFile)
+
+
 def test_a_type_that_numpy_lacks(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"BF16","shape":[1,1,5],"data_offsets":[0,10]}}'
     path = tmp_path / "x.safetensors"
