@@ -1,8 +1,8 @@
 """The child process of a run: `python -m metal4conv.device.child FOLDER`.
 
-It reads `request.json` in the folder, runs it, and writes `steps.jsonl` and the outputs there. Its
-standard input is a pipe that the parent holds open: its end means that the parent is gone, and the
-child then removes the folder and ends.
+It reads `request.json` in the folder, or `compute.json`, runs it, and writes `steps.jsonl` and the
+outputs there. Its standard input is a pipe that the parent holds open: its end means that the
+parent is gone, and the child then removes the folder and ends.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from metal4conv.device.api import Api
+from metal4conv.device.compute import run_compute
+from metal4conv.device.compute_protocol import (
+    COMPUTE_FILE,
+    COMPUTE_STEPS,
+    ComputeRequest,
+    read_compute_request,
+)
 from metal4conv.device.failures import RunFailed, hint_for
 from metal4conv.device.journal import Journal
-from metal4conv.device.protocol import RunRequest, read_request
+from metal4conv.device.protocol import STEPS, RunRequest, read_request
 from metal4conv.device.runner import run
 from metal4conv.errors import Metal4ConvError, MissingDependency, MissingDevice, first_line
 
@@ -50,10 +57,15 @@ class Home:
 
 def main(home: Home) -> NoReturn:
     """Runs the folder's request; the exit status is 0 when all cases have outputs, else 1."""
-    journal = Journal(home.folder)
+    is_compute = (home.folder / COMPUTE_FILE).exists()
+    journal = Journal(home.folder, COMPUTE_STEPS if is_compute else STEPS)
     try:
-        request = read_request(home.folder)
-        run(open_requested(request), request, home.folder, journal)
+        if is_compute:
+            asked = read_compute_request(home.folder)
+            run_compute(open_requested(asked), asked, home.folder, journal)
+        else:
+            request = read_request(home.folder)
+            run(open_requested(request), request, home.folder, journal)
         journal.finish()
         leave(home, 0)
     except Exception as error:
@@ -66,12 +78,13 @@ def main(home: Home) -> NoReturn:
             leave(home, 1)
 
 
-def open_requested(request: RunRequest) -> Api:
+def open_requested(request: RunRequest | ComputeRequest) -> Api:
     """Metal itself, or its emulator."""
     if request.api == "emulator":
         from metal4conv.device.emulator import open_api as open_emulator
 
-        return open_emulator(request.misbehave)
+        stand_in = request.stand_in if isinstance(request, ComputeRequest) else None
+        return open_emulator(request.misbehave, stand_in=stand_in)
     from metal4conv.device.metal import open_api as open_metal
 
     return open_metal()

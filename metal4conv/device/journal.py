@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from metal4conv.device.protocol import STEPS, STEPS_FILE, Backing, Record, recor
 
 class Journal:
     """Writes records to a folder's `steps.jsonl`; `current` is the step that was begun last,
-    and the first one before that."""
+    and the first one before that. `steps` are the names of all that there are, in order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, steps: Sequence[str] = STEPS) -> None:
         self.file = folder / STEPS_FILE
-        self.current = Record("begin", 1, STEPS[0])
+        self.steps = steps
+        self.current = Record("begin", 1, steps[0])
 
     def write(self, record: Record) -> None:
         """Adds a line; it is the system's before this returns, and outlives the process."""
@@ -28,8 +29,8 @@ class Journal:
     def step(
         self, name: str, case: str | None = None, backing: Backing | None = None
     ) -> Iterator[dict[str, Any]]:  # Any: JSON types
-        """Frames a step of `STEPS`; what the block puts into the mapping goes with its end."""
-        number = STEPS.index(name) + 1
+        """Frames a step of `steps`; what the block puts into the mapping goes with its end."""
+        number = self.steps.index(name) + 1
         self.current = Record("begin", number, name, case, backing)
         self.write(self.current)
         data: dict[str, Any] = {}

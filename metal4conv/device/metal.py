@@ -61,12 +61,18 @@ def check_here() -> None:
 
 
 def register(objc: Any) -> None:  # Any: PyObjC's module
-    """Tells the bridge that the numbers of extents are an array.
+    """Tells the bridge that the numbers of extents are an array, and a constant's value memory.
 
-    PyObjC's metadata lacks this selector, and from the runtime's own it takes `const NSInteger *`
-    for one number. Arguments count from the object and the selector: 2 is the rank, 3 the values.
+    PyObjC's metadata lacks both selectors. From the runtime's own it takes `const NSInteger *` for
+    one number, and of `const void *` it takes nothing but None and its own pointers. Arguments
+    count from the object and the selector: of extents 2 is the rank and 3 the values, of a function
+    constant 2 is the value. Its class is abstract, and what is registered holds for those below.
     """
     arguments = {3: {"type_modifier": objc._C_IN, "c_array_length_in_arg": 2}}
     objc.registerMetaDataForSelector(
         b"MTLTensorExtents", b"initWithRank:values:", {"arguments": arguments}
+    )
+    value = {2: {"type_modifier": objc._C_IN, "c_array_of_variable_length": True}}
+    objc.registerMetaDataForSelector(
+        b"MTLFunctionConstantValues", b"setConstantValue:type:atIndex:", {"arguments": value}
     )

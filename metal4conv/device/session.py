@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,16 @@ class Session:
 
 def find_device(session: Session) -> None:
     """The default GPU, which must be of Metal 4's family."""
-    metal = session.api.metal
-    with session.journal.step("find the device"):
-        session.api.register()
-        absent = [name for name in CLASSES if getattr(metal, name, None) is None]
+    session.device = require_device(session.api, session.journal, CLASSES)
+
+
+def require_device(api: Api, journal: Journal, classes: Sequence[str]) -> Any:
+    """The default GPU; `RunFailed` (missing) without one of Metal 4's family, or where Metal lacks
+    one of the classes. (Any: an MTLDevice.)"""
+    metal = api.metal
+    with journal.step("find the device"):
+        api.register()
+        absent = [name for name in classes if getattr(metal, name, None) is None]
         if absent:
             raise RunFailed("missing", f"this system's Metal has no {', '.join(absent)}; {NEEDED}")
         device = metal.MTLCreateSystemDefaultDevice()
@@ -92,8 +99,8 @@ def find_device(session: Session) -> None:
                 "missing",
                 f'the GPU "{name}" does not support Metal 4; {NEEDED} (a virtual Mac has none)',
             )
-        session.journal.note(data={"device": name})
-    session.device = device
+        journal.note(data={"device": name})
+    return device
 
 
 def load_library(session: Session) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from metal4conv.device.api import Api
 from metal4conv.device.failures import RunFailed, answer, described, gpu_failure, made
@@ -49,6 +49,15 @@ class Feedback:
     def seconds(self) -> float | None:
         """The GPU's time, None where it is not told."""
         return self.end - self.start if self.end > self.start > 0 else None
+
+
+class Submittable(Protocol):
+    """What is encoded and may be committed. (Any: objects of Metal.)"""
+
+    queue: Any
+    commands: Any
+    event: Any
+    kept: list[Any]
 
 
 @dataclass
@@ -126,7 +135,7 @@ def encode(network: Network) -> None:
 
 
 def commit_and_wait(
-    api: Api, network: Network, timeout_ms: int, note: Callable[[str], None], patience: float
+    api: Api, network: Submittable, timeout_ms: int, note: Callable[[str], None], patience: float
 ) -> float | None:
     """Runs what was encoded; the GPU's time in seconds, None where feedback does not tell it.
 

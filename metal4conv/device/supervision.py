@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import metal4conv
+from metal4conv.device.compute_protocol import ComputeRequest
 from metal4conv.device.failures import hint_for
 from metal4conv.device.protocol import (
     STEPS_FILE,
@@ -83,7 +84,7 @@ def supervise(
     An interrupt, or SIGTERM in the main thread, ends the child and removes its folder before it
     goes on as `KeyboardInterrupt` or `SystemExit`.
     """
-    check_labels(request, inputs)
+    check_labels([case.label for case in request.cases], inputs)
     patience = request.timeout_ms / 1000 + ALLOWANCE if child_timeout is None else child_timeout
     with terminations_raised(), run_folder() as folder:
         write_inputs(folder, absolute(request), inputs)
@@ -91,9 +92,8 @@ def supervise(
         return outcome_of(folder, request, ending)
 
 
-def check_labels(request: RunRequest, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def check_labels(labels: Sequence[str], inputs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Labels name files, and each needs inputs; `UsageError` otherwise."""
-    labels = [case.label for case in request.cases]
     for label in labels:
         is_name = bool(label) and Path(label).name == label
         if not is_name or label not in inputs or labels.count(label) > 1:
@@ -151,7 +151,9 @@ def write_inputs(
         save_file(arrays, folder / inputs_file(case.label))
 
 
-def watch(folder: Path, request: RunRequest, strict: bool, patience: float) -> Ending:
+def watch(
+    folder: Path, request: RunRequest | ComputeRequest, strict: bool, patience: float
+) -> Ending:
     """Starts the child and waits until it ends, or was silent for too long; it is gone then."""
     with (folder / STDERR_FILE).open("wb") as stderr:
         process = start_child(folder, request, strict, stderr)
@@ -162,7 +164,7 @@ def watch(folder: Path, request: RunRequest, strict: bool, patience: float) -> E
 
 
 def start_child(
-    folder: Path, request: RunRequest, strict: bool, stderr: IO[bytes]
+    folder: Path, request: RunRequest | ComputeRequest, strict: bool, stderr: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     """The child in a session of its own, so that an interrupt of the terminal is not its affair.
 
@@ -179,7 +181,7 @@ def start_child(
     )
 
 
-def child_environment(request: RunRequest, strict: bool) -> dict[str, str]:
+def child_environment(request: RunRequest | ComputeRequest, strict: bool) -> dict[str, str]:
     """This environment, with Metal's switches, and with paths that hold in another folder."""
     environment = dict(os.environ)
     paths = [str(Path(path).absolute()) for path in python_path() if path]

@@ -63,6 +63,13 @@ CLASSES = {
         "MTLResidencySet.h", "NSObject", properties("label", "initialCapacity")
     ),
     "MTLFunctionReflection": Declaration("MTLLibrary.h", "NSObject", ("bindings",)),
+    "MTLCompileOptions": Declaration(
+        "MTLLibrary.h", "NSObject", properties("languageVersion", "mathMode")
+    ),
+    "MTLFunctionConstantValues": Declaration(
+        "MTLFunctionConstantValues.h", "NSObject", ("setConstantValue:type:atIndex:", "reset")
+    ),
+    "MTLComputePipelineReflection": Declaration("MTLComputePipeline.h", "NSObject", ("bindings",)),
     "MTLCaptureManager": Declaration(
         "MTLCaptureManager.h",
         "NSObject",
@@ -75,6 +82,11 @@ CLASSES = {
     "MTL4FunctionDescriptor": Declaration("MTL4FunctionDescriptor.h", "NSObject"),
     "MTL4LibraryFunctionDescriptor": Declaration(
         "MTL4LibraryFunctionDescriptor.h", "MTL4FunctionDescriptor", properties("name", "library")
+    ),
+    "MTL4SpecializedFunctionDescriptor": Declaration(
+        "MTL4SpecializedFunctionDescriptor.h",
+        "MTL4FunctionDescriptor",
+        properties("functionDescriptor", "specializedName", "constantValues"),
     ),
     "MTL4PipelineOptions": Declaration(
         "MTL4PipelineState.h", "NSObject", properties("shaderReflection", "shaderValidation")
@@ -89,6 +101,16 @@ CLASSES = {
             *properties("label", "machineLearningFunctionDescriptor"),
             *("setInputDimensions:atBufferIndex:", "setInputDimensions:withRange:"),
             *("inputDimensionsAtBufferIndex:", "reset"),
+        ),
+    ),
+    "MTL4ComputePipelineDescriptor": Declaration(
+        "MTL4ComputePipeline.h",
+        "MTL4PipelineDescriptor",
+        (
+            *properties("computeFunctionDescriptor", "maxTotalThreadsPerThreadgroup"),
+            *properties("requiredThreadsPerThreadgroup"),
+            *properties("threadGroupSizeIsMultipleOfThreadExecutionWidth"),
+            "reset",
         ),
     ),
     "MTL4MachineLearningPipelineReflection": Declaration(

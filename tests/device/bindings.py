@@ -27,6 +27,8 @@ DEVICE = Path(device.__path__[0])
 SPEAKERS = (
     "metal.py",
     "runner.py",
+    "compute.py",
+    "compute_resources.py",
     "session.py",
     "submission.py",
     "tensors.py",

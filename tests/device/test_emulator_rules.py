@@ -17,6 +17,7 @@ from metal4conv.device.reflection import (
     write_reflection,
 )
 from tests.device.emulated import Pass, X, broken_by, metal_package
+from tests.device.emulated_compute import COMPUTE_BREAKERS, ComputePass
 
 BREAKERS = {}
 
@@ -444,10 +445,15 @@ def a_handler_that_raises(run):
 
 
 def test_every_rule_has_a_breaker():
-    assert set(BREAKERS) == set(RULES)
+    assert sorted([*BREAKERS, *COMPUTE_BREAKERS]) == sorted(RULES)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", COMPUTE_BREAKERS)
+def test_a_broken_rule_of_compute_passes_is_named(rule):
+    assert broken_by(COMPUTE_BREAKERS[rule], ComputePass()) == rule
+
+
+@pytest.mark.parametrize("rule", BREAKERS)
 def test_a_broken_rule_is_named(rule, tmp_path):
     act, is_dynamic = BREAKERS[rule]
     run = Pass(metal_package(tmp_path, is_dynamic=is_dynamic))

@@ -70,7 +70,12 @@ def test_the_bridge_is_told_of_the_array():
     )
     metal.register(objc)
     arguments = {3: {"type_modifier": b"n", "c_array_length_in_arg": 2}}
-    assert calls == [(b"MTLTensorExtents", b"initWithRank:values:", {"arguments": arguments})]
+    value = {2: {"type_modifier": b"n", "c_array_of_variable_length": True}}
+    selector = b"setConstantValue:type:atIndex:"
+    assert calls == [
+        (b"MTLTensorExtents", b"initWithRank:values:", {"arguments": arguments}),
+        (b"MTLFunctionConstantValues", selector, {"arguments": value}),
+    ]
 
 
 def test_asking_loads_nothing():

@@ -1,4 +1,4 @@
-"""Argument tables, encoders, command buffers, queues and events.
+"""Encoders of networks, command buffers, queues and events.
 
 A submission runs when its event is waited for, so that whatever was dropped, changed or read
 between commit and the end of the wait is seen. Command buffers hold nothing alive, as on Metal.
@@ -13,21 +13,23 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from metal4conv.device.emulator.compute import ComputeEncoder
 from metal4conv.device.emulator.library import PipelineState, TensorBinding, abort
 from metal4conv.device.emulator.memory import (
     MACHINE_LEARNING,
+    Buffer,
     Heap,
     ResidencySet,
-    ResourceID,
     Tensor,
 )
 from metal4conv.device.emulator.misbehaviour import World
-from metal4conv.device.emulator.objects import ArgumentTableDescriptor, CommitOptions
+from metal4conv.device.emulator.objects import CommitOptions
 from metal4conv.device.emulator.rules import EmulatedError
+from metal4conv.device.emulator.tables import ArgumentTable, alive, check_resident
 from metal4conv.layout.rules import READ
 
 QUEUE_DOMAIN = "MTL4CommandQueueErrorDomain"
@@ -37,23 +39,6 @@ MOST_RESIDENCY_SETS = 32
 STAGE_MACHINE_LEARNING = 1 << 30
 ALL_STAGES = (1 << 63) - 1
 POLL_SECONDS = 0.01
-
-
-class ArgumentTable:
-    """`MTL4ArgumentTable`: the numbers of resources by index; it holds none of them alive."""
-
-    def __init__(self, world: World, descriptor: ArgumentTableDescriptor) -> None:
-        self.world = world
-        self.slots = [0] * int(descriptor.values["maxBufferBindCount"])
-
-    def setResource_atBufferIndex_(self, identifier: ResourceID, index: int) -> None:
-        count = len(self.slots)
-        self.world.referee.require(
-            0 <= index < count, "slot-index", f"index {index} of a table of {count}"
-        )
-        known = identifier._impl in self.world.tensors
-        self.world.referee.require(known, "slot-resource", f"resource {identifier._impl}")
-        self.slots[index] = identifier._impl
 
 
 class CommandAllocator:
@@ -70,15 +55,53 @@ class CommandAllocator:
         )
 
 
+class Recorded(Protocol):
+    """What an encoder recorded."""
+
+    is_ordered: bool
+    """Whether a barrier stands between it and what was encoded before."""
+
+    def held(self, world: World) -> Sequence[Tensor | Buffer]:
+        """What the CPU leaves alone until it is done."""
+
+    def touched(self, world: World) -> Sequence[tuple[int, bool, str]]:
+        """The number of each resource, whether it is written, and what it is called."""
+
+    def run(self, world: World, sets: Sequence[ResidencySet]) -> None:
+        """Does it."""
+
+
 @dataclass
 class Dispatch:
-    """What an encoder recorded, by weak references."""
+    """A network's dispatch, by weak references."""
 
     pipeline: weakref.ref[PipelineState]
     table: weakref.ref[ArgumentTable]
     heap: weakref.ref[Heap] | None
     is_ordered: bool
-    """Whether a barrier stands between it and what was encoded before."""
+
+    def held(self, world: World) -> list[Tensor]:
+        """The tensors that the table holds."""
+        table = alive(world, self.table, "the argument table")
+        found = (world.tensors.get(identifier) for identifier in table.slots if identifier)
+        return [tensor for tensor in found if tensor is not None]
+
+    def touched(self, world: World) -> list[tuple[int, bool, str]]:
+        """The tensors of all bindings."""
+        pipeline = alive(world, self.pipeline, "the pipeline state")
+        table = alive(world, self.table, "the argument table")
+        return [
+            (
+                table.slots[binding.place],
+                binding.use != READ.raw,
+                f'the tensor of binding "{binding.tensor.name}"',
+            )
+            for binding in pipeline.bindings
+        ]
+
+    def run(self, world: World, sets: Sequence[ResidencySet]) -> None:
+        """The network, from the tensors of the table into them."""
+        run_network(world, self, sets)
 
 
 class MachineLearningEncoder:
@@ -188,8 +211,8 @@ class CommandBuffer:
         self.world = world
         self.state = "new"
         self.allocator: weakref.ref[CommandAllocator] | None = None
-        self.encoder: MachineLearningEncoder | None = None
-        self.dispatches: list[Dispatch] = []
+        self.encoder: MachineLearningEncoder | ComputeEncoder | None = None
+        self.dispatches: list[Recorded] = []
         self.residency: list[weakref.ref[ResidencySet]] = []
         self.has_barrier = False
 
@@ -211,11 +234,20 @@ class CommandBuffer:
         self.residency.append(weakref.ref(residency))
 
     def machineLearningCommandEncoder(self) -> MachineLearningEncoder:
+        self.check_free()
+        self.encoder = made = MachineLearningEncoder(self.world, self)
+        return made
+
+    def computeCommandEncoder(self) -> ComputeEncoder:
+        self.check_free()
+        self.encoder = made = ComputeEncoder(self.world, self)
+        return made
+
+    def check_free(self) -> None:
+        """Whether an encoder may begin."""
         referee = self.world.referee
         referee.require(self.state == "begun", "begin-first", f"it is {self.state}")
         referee.require(self.encoder is None, "one-encoder", "the last one has not ended")
-        self.encoder = MachineLearningEncoder(self.world, self)
-        return self.encoder
 
     def endCommandBuffer(self) -> None:
         self.world.referee.require(self.encoder is None, "encoder-ended", "one has not ended")
@@ -245,11 +277,11 @@ class CommitFeedback:
 class Submission:
     """What was committed, and how far it is."""
 
-    dispatches: list[Dispatch]
+    dispatches: list[Recorded]
     allocators: list[weakref.ref[CommandAllocator]]
     residency: list[weakref.ref[ResidencySet]]
     handlers: list[Any]  # functions that take feedback
-    busy: list[weakref.ref[Tensor]] = field(default_factory=list)
+    busy: list[weakref.ref[Tensor | Buffer]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -277,7 +309,7 @@ class CommandQueue:
         self.entries: deque[Submission | Signal | Wait] = deque()
         self.is_running = False
         self.unordered: dict[int, bool] = {}
-        """Tensors of dispatches since the last barrier or wait, and whether they are written."""
+        """Resources of dispatches since the last barrier or wait, and whether they are written."""
 
     def addResidencySet_(self, residency: ResidencySet) -> None:
         count = len(self.residency) + 1
@@ -315,32 +347,24 @@ class CommandQueue:
             self.unordered = {}  # all work before was waited for
         for dispatch in made.dispatches:
             self.check_order(dispatch)
-            table = alive(self.world, dispatch.table, "the argument table")
-            for identifier in filter(None, table.slots):
-                tensor = self.world.tensors.get(identifier)
-                if tensor is not None:
-                    tensor.in_flight += 1
-                    made.busy.append(weakref.ref(tensor))
+            for item in dispatch.held(self.world):
+                item.in_flight += 1
+                made.busy.append(weakref.ref(item))
         for reference in made.allocators:
             alive(self.world, reference, "the command allocator").in_flight += 1
         for commands in buffers:
             commands.state = "committed"
         self.entries.append(made)
 
-    def check_order(self, dispatch: Dispatch) -> None:
+    def check_order(self, dispatch: Recorded) -> None:
         """What another dispatch writes, or writes what it reads, comes after a barrier."""
         if dispatch.is_ordered:
             self.unordered = {}
-        pipeline = alive(self.world, dispatch.pipeline, "the pipeline state")
-        table = alive(self.world, dispatch.table, "the argument table")
-        for binding in pipeline.bindings:
-            identifier, writes = table.slots[binding.place], binding.use != READ.raw
+        touched = dispatch.touched(self.world)
+        for identifier, writes, name in touched:
             clash = identifier in self.unordered and (writes or self.unordered[identifier])
-            self.world.referee.require(
-                not clash, "barrier-between", f'the tensor of binding "{binding.tensor.name}"'
-            )
-        for binding in pipeline.bindings:
-            identifier, writes = table.slots[binding.place], binding.use != READ.raw
+            self.world.referee.require(not clash, "barrier-between", name)
+        for identifier, writes, _ in touched:
             self.unordered[identifier] = writes or self.unordered.get(identifier, False)
 
     def signalEvent_value_(self, event: SharedEvent, value: int) -> None:
@@ -416,13 +440,6 @@ class SharedEvent:
         return self.value >= value
 
 
-def alive(world: World, reference: weakref.ref[Any], what: str) -> Any:
-    """The object; it is a fault if it is gone. (Any: whatever the reference is to.)"""
-    found = reference()
-    world.referee.require(found is not None, "kept-alive", f"{what} was dropped before the end")
-    return found
-
-
 def execute(world: World, submission: Submission) -> None:
     """Runs what was committed, and tells the handlers."""
     if world.misbehave == "abort":
@@ -439,23 +456,21 @@ def execute(world: World, submission: Submission) -> None:
         trouble = EmulatedError("Internal Error (0000000e)", QUEUE_DOMAIN, INTERNAL)
     else:
         for dispatch in submission.dispatches:
-            run_dispatch(world, dispatch, submission.residency)
+            sets = [alive(world, item, "the residency set") for item in submission.residency]
+            dispatch.run(world, sets)
     feedback = CommitFeedback(trouble, start, time.perf_counter())
     for busy in submission.busy:
-        if (tensor := busy()) is not None:
-            tensor.in_flight -= 1
+        if (item := busy()) is not None:
+            item.in_flight -= 1
     if world.misbehave != "no-feedback":
         tell(world, submission.handlers, feedback)
 
 
-def run_dispatch(
-    world: World, dispatch: Dispatch, residency: Sequence[weakref.ref[ResidencySet]]
-) -> None:
+def run_network(world: World, dispatch: Dispatch, sets: Sequence[ResidencySet]) -> None:
     """One network, from the tensors of its table into them."""
     pipeline = alive(world, dispatch.pipeline, "the pipeline state")
     table = alive(world, dispatch.table, "the argument table")
     heap = dispatch.heap and alive(world, dispatch.heap, "the heap")
-    sets = [alive(world, item, "the residency set") for item in residency]
     inputs: dict[str, np.ndarray] = {}
     outputs: dict[str, Tensor] = {}
     for binding in pipeline.bindings:
@@ -477,15 +492,6 @@ def run_dispatch(
     found = pipeline.run(inputs)
     for name, tensor in outputs.items():
         tensor.elements[...] = found[name].reshape(tensor.numbers[::-1])
-
-
-def check_resident(world: World, allocation: Any, sets: Sequence[ResidencySet], what: str) -> None:
-    """What the GPU touches is in a set that was committed. (Any: a tensor, buffer or heap.)"""
-    if any(allocation in item.resident for item in sets):
-        return
-    if any(allocation in item.added for item in sets):
-        world.referee.fault("residency-commit", f"{what} was added after the last commit")
-    world.referee.fault("resident", f"{what} is in no residency set of the queue")
 
 
 def tell(world: World, handlers: Sequence[Any], feedback: CommitFeedback) -> None:

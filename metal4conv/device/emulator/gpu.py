@@ -6,11 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from metal4conv.device.emulator.commands import (
-    ArgumentTable,
     CommandAllocator,
     CommandBuffer,
     CommandQueue,
     SharedEvent,
+)
+from metal4conv.device.emulator.compute import MOST_MEMORY, compile_source
+from metal4conv.device.emulator.compute_objects import (
+    CompileOptions,
+    ComputePipelineDescriptor,
+    FunctionConstantValues,
+    Size,
+    SpecializedFunctionDescriptor,
 )
 from metal4conv.device.emulator.library import Compiler, open_library
 from metal4conv.device.emulator.memory import (
@@ -37,6 +44,7 @@ from metal4conv.device.emulator.objects import (
     TensorExtents,
 )
 from metal4conv.device.emulator.rules import Answer
+from metal4conv.device.emulator.tables import ArgumentTable
 from metal4conv.layout.rules import DATA_TYPES
 
 FAMILIES = (1007, 1008, 1009, 5001, 5002)
@@ -57,7 +65,10 @@ CONSTANTS = {
     "MTLTensorUsageCompute": 1,
     "MTLTensorUsageRender": 2,
     "MTLTensorUsageMachineLearning": 4,
+    "MTLStageDispatch": 1 << 27,
     "MTLStageMachineLearning": 1 << 30,
+    "MTLLanguageVersion4_0": 0x40000,
+    "MTLDataTypeBool": 53,
     "MTL4VisibilityOptionNone": 0,
     "MTL4VisibilityOptionDevice": 1,
     **{row.constant: row.raw for row in DATA_TYPES.values()},
@@ -69,13 +80,16 @@ CLASSES: dict[str, type] = {
     "MTL4LibraryFunctionDescriptor": LibraryFunctionDescriptor,
     "MTL4MachineLearningPipelineDescriptor": MachineLearningPipelineDescriptor,
     "MTL4PipelineOptions": PipelineOptions,
+    "MTL4SpecializedFunctionDescriptor": SpecializedFunctionDescriptor,
+    "MTL4ComputePipelineDescriptor": ComputePipelineDescriptor,
+    "MTLCompileOptions": CompileOptions,
     "MTL4CompilerDescriptor": CompilerDescriptor,
     "MTL4ArgumentTableDescriptor": ArgumentTableDescriptor,
     "MTL4CommandQueueDescriptor": CommandQueueDescriptor,
     "MTL4CommitOptions": CommitOptions,
 }
 
-OLD_CLASSES = ("MTLHeapDescriptor", "MTLResidencySetDescriptor")
+OLD_CLASSES = ("MTLHeapDescriptor", "MTLResidencySetDescriptor", "MTLCompileOptions")
 """Those that were there before macOS 26."""
 
 
@@ -93,6 +107,14 @@ class Device:
 
     def newLibraryWithURL_error_(self, url: FileURL, error: None) -> Answer:
         return open_library(self.world, url)
+
+    def newLibraryWithSource_options_error_(
+        self, source: str, options: CompileOptions | None, error: None
+    ) -> Answer:
+        return compile_source(self.world, source, options)
+
+    def maxThreadgroupMemoryLength(self) -> int:
+        return MOST_MEMORY
 
     def newCompilerWithDescriptor_error_(
         self, descriptor: CompilerDescriptor, error: None
@@ -144,7 +166,9 @@ def metal_module(world: World) -> Any:
     extents = type("MTLTensorExtents", (TensorExtents,), {"world": world})
     world.extents_class = extents
     descriptor = type("MTLTensorDescriptor", (TensorDescriptor,), {"world": world})
+    constants = type("MTLFunctionConstantValues", (FunctionConstantValues,), {"world": world})
     classes: dict[str, type] = {
+        "MTLFunctionConstantValues": constants,
         "MTLTensorExtents": extents,
         "MTLTensorDescriptor": descriptor,
         **CLASSES,
@@ -152,4 +176,5 @@ def metal_module(world: World) -> Any:
     if world.misbehave == "old-system":
         classes = {name: kind for name, kind in classes.items() if name in OLD_CLASSES}
     device = None if world.misbehave == "no-device" else Device(world)
-    return SimpleNamespace(MTLCreateSystemDefaultDevice=lambda: device, **classes, **CONSTANTS)
+    functions = {"MTLCreateSystemDefaultDevice": lambda: device, "MTLSizeMake": Size}
+    return SimpleNamespace(**functions, **classes, **CONSTANTS)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
+from metal4conv.device.emulator.compute import compile_function
+from metal4conv.device.emulator.compute_objects import ComputePipelineDescriptor
 from metal4conv.device.emulator.memory import numbers_of
 from metal4conv.device.emulator.misbehaviour import World
 from metal4conv.device.emulator.objects import (
@@ -291,10 +294,24 @@ class Compiler:
         self, descriptor: MachineLearningPipelineDescriptor, error: None
     ) -> Answer:
         """A pipeline state for the sizes that the descriptor gives."""
+        with self.alone():
+            return self.compiled(descriptor)
+
+    def newComputePipelineStateWithDescriptor_compilerTaskOptions_error_(
+        self, descriptor: ComputePipelineDescriptor, options: None, error: None
+    ) -> Answer:
+        """A pipeline state for a compute function."""
+        with self.alone():
+            misbehave(self.world)
+            return compile_function(self.world, descriptor)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block that compiles, and that no other runs beside."""
         if not self.busy.acquire(blocking=False):
             self.world.referee.fault("compile-alone", "another compilation is going on")
         try:
-            return self.compiled(descriptor)
+            yield
         finally:
             self.busy.release()
 

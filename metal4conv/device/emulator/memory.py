@@ -75,11 +75,26 @@ class Buffer:
         self.world = world
         self.data = np.full(length, POISON, np.uint8)
         self.options = options
+        self.in_flight = 0
+        self.identifier = world.next_identifier()
+        self.address = world.next_address(length)
+        world.buffers[self.address] = self
+
+    @property
+    def allocation(self) -> Buffer:
+        """What has to be resident."""
+        return self
 
     def length(self) -> int:
         return len(self.data)
 
+    def gpuAddress(self) -> int:
+        return self.address
+
     def contents(self) -> Contents:
+        self.world.referee.require(
+            not self.in_flight, "wait-first", "a submission that uses the buffer is not done"
+        )
         return Contents(self.data)
 
     def cpuCacheMode(self) -> int:

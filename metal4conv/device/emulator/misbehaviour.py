@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
+from metal4conv.device.compute_protocol import StandIn
 from metal4conv.device.emulator.rules import Referee
 from metal4conv.errors import UsageError, did_you_mean
 
@@ -23,6 +24,7 @@ MISBEHAVIOURS = {
     "abort": "MPSGraph ends the process when the network runs",
     "abort-at-compile": "MPSGraph ends the process when the pipeline is compiled",
     "compile-error": "the pipeline cannot be compiled",
+    "no-constants": "functions cannot be compiled with a constant that is true",
     "hang": "compilation never ends",
     "constant-output": "outputs hold one value everywhere",
     "nan-output": "outputs are NaN, or the largest integer",
@@ -34,12 +36,17 @@ MISBEHAVIOURS = {
 """By name, what happens."""
 
 
+FIRST_ADDRESS = 1 << 32
+PAGE = 16384
+
+
 @dataclass
 class World:
     """What the objects of one emulator share.
 
     `tensors` are found by the identifier in an argument table's slot, as long as somebody holds
-    them. `compiling` is held while a pipeline is compiled.
+    them, and so are `buffers` by their addresses. `compiling` is held while a pipeline is compiled.
+    `stand_in` is what runs in place of sources in the Metal Shading Language.
     """
 
     misbehave: str | None = None
@@ -49,11 +56,27 @@ class World:
     tensors: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
     last_identifier: int = 0
     compiling: Lock = field(default_factory=Lock)
+    stand_in: StandIn | None = None
+    buffers: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
+    last_address: int = FIRST_ADDRESS
 
     def next_identifier(self) -> int:
         """A resource's number on this GPU; 0 is none."""
         self.last_identifier += 1
         return self.last_identifier
+
+    def next_address(self, length: int) -> int:
+        """Where a buffer of so many bytes is on this GPU."""
+        address = self.last_address
+        self.last_address += (length // PAGE + 2) * PAGE
+        return address
+
+    def buffer_at(self, address: int) -> Any:  # Any: a Buffer or None
+        """The buffer that holds an address, as long as somebody holds it."""
+        for start, buffer in list(self.buffers.items()):
+            if start <= address < start + buffer.length():
+                return buffer
+        return None
 
 
 def check_misbehaviour(name: str | None) -> None:

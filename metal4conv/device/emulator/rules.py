@@ -1,4 +1,4 @@
-"""What Metal 4 asks of a machine-learning pass: the rules that the emulator holds its caller to.
+"""What Metal 4 asks of machine-learning and compute passes: the rules of the emulator.
 
 A rule is broken loudly. Where Metal is known to answer with an error object or nothing, so does the
 emulator, and the error's text begins with the rule; where Metal ends the process, reads beyond
@@ -118,7 +118,7 @@ RULES = {
         ),
         Rule(
             "wait-first",
-            "the CPU leaves tensors alone until the GPU is done with them",
+            "the CPU leaves tensors and buffers alone until the GPU is done with them",
             "H",
             "MTLTensor.h",
         ),
@@ -173,6 +173,90 @@ RULES = {
             "M",
             "an unknown selector on a beta of macOS 27",
         ),
+        # sources and compute pipelines
+        Rule(
+            "language-version",
+            "a source with tensors is compiled as Metal 4.0 or newer",
+            "H",
+            "MTLCompileOptions: MTLLanguageVersion4_0 is 0x40000",
+        ),
+        Rule(
+            "constant-metadata",
+            "PyObjC has to be told that the value of a function constant is memory",
+            "P",
+            "Metal/_metadata.py of PyObjC 12.2.2, which lacks setConstantValue:type:atIndex:",
+        ),
+        Rule(
+            "constant-memory",
+            "the value of a function constant is as long as its type, which nothing checks",
+            "P",
+            "setConstantValue:type:atIndex: takes a pointer",
+        ),
+        Rule(
+            "constant-known", "the source has a function constant of this index and type", "I", ""
+        ),
+        Rule(
+            "constant-set",
+            "all function constants have values before a pipeline is compiled",
+            "H",
+            "MTLFunctionConstantValues; the language's chapter on function constants",
+        ),
+        Rule(
+            "compute-function",
+            "a compute pipeline descriptor has a function of a library that was compiled",
+            "H",
+            "MTL4ComputePipeline.h",
+        ),
+        Rule(
+            "threads-told",
+            "a pipeline with cooperative tensors is told how large its threadgroups are",
+            "H",
+            "MTL4ComputePipeline.h: requiredThreadsPerThreadgroup",
+        ),
+        Rule(
+            "threads-required",
+            "threadgroups have the size that the pipeline was told",
+            "H",
+            "MTL4ComputePipeline.h: requiredThreadsPerThreadgroup",
+        ),
+        Rule(
+            "threads-most",
+            "a threadgroup has at most the pipeline's maxTotalThreadsPerThreadgroup",
+            "H",
+            "MTLComputePipeline.h",
+        ),
+        Rule("threadgroups-some", "a dispatch has threadgroups", "I", ""),
+        Rule(
+            "memory-step",
+            "threadgroup memory comes in multiples of 16 bytes",
+            "H",
+            "MTL4ComputeCommandEncoder.h",
+        ),
+        Rule(
+            "memory-most",
+            "all threadgroup memory fits the device's maxThreadgroupMemoryLength",
+            "H",
+            "MTLDevice.h",
+        ),
+        Rule(
+            "memory-set", "threadgroup memory has a length before the dispatch", "HI", "MTLDevice.h"
+        ),
+        Rule(
+            "compute-usage", "a tensor of a compute function has compute usage", "H", "MTLTensor.h"
+        ),
+        Rule(
+            "table-count",
+            "an argument table has at most 31 buffers",
+            "H",
+            "MTL4ArgumentTable.h",
+        ),
+        Rule("slot-address", "an address is within a living buffer", "HI", "MTL4ArgumentTable.h"),
+        Rule(
+            "slot-kind",
+            "a pointer's slot holds an address, a tensor's slot a tensor",
+            "H",
+            "MTL4ArgumentTable.h",
+        ),
         # the argument table and the dispatch
         Rule("slot-index", "an index is within the argument table, unchecked", "D", ""),
         Rule("slot-resource", "a slot holds a living tensor", "HD", "MTL4ArgumentTable.h"),
@@ -209,20 +293,20 @@ RULES = {
         Rule("heap-bytes", "a heap has more than 0 bytes", "I", "MTLHeap.h"),
         Rule(
             "barrier-stage",
-            "a barrier in a machine learning pass names the machine learning stage",
+            "a barrier in a pass names the stage of the pass: machine learning, or dispatch",
             "H",
             "MTL4CommandEncoder.h",
         ),
         Rule(
             "barrier-between",
-            "a barrier or a wait stands between dispatches that share a tensor which one writes",
+            "a barrier or a wait stands between dispatches that share what one of them writes",
             "H",
             "MTL4CommandEncoder.h: resources of Metal 4 are untracked",
         ),
         # residency
         Rule(
             "resident",
-            "tensors, or their buffers, and the heap are resident when the GPU runs",
+            "tensors or their buffers, other buffers and the heap are resident when the GPU runs",
             "HM",
             "MTLResidencySet.h; needed for tensors in buffers on an M5",
         ),
