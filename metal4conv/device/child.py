@@ -106,8 +106,8 @@ def failure_of(error: Exception) -> RunFailed:
 def leave(home: Home, code: int) -> NoReturn:
     """Ends the process at once: the usual end would release objects one by one, and a GPU that did
     not finish may still use them."""
-    if home.is_abandoned:
-        home.remove()
+    if home.is_abandoned or not home.folder.exists():
+        home.remove()  # or waits until the thread that does it is done
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
