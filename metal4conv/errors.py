@@ -105,6 +105,16 @@ class DamagedFile(Metal4ConvError):
     exit_code = 3
 
 
+class RejectedShader(Metal4ConvError):
+    """Shader source that a compiler refuses, or that breaks a rule when it runs (exit code 3).
+
+    `output` is all that the compiler printed.
+    """
+
+    exit_code = 3
+    output: str = ""
+
+
 class UntrustedFile(Metal4ConvError):
     """A file whose reading would run code that comes with it (exit code 3)."""
 
