@@ -98,7 +98,9 @@ def write_source(
 
     `textures` are those that inputs are sampled from, `origin` says where the network is from.
     """
-    plan = plan_of(network.program, names_of(network, network.program, packed), packed, options)
+    ports = ([port.name for port in group] for group in (network.inputs, network.outputs))
+    names = names_of(network.name, network.program, packed, *ports)
+    plan = plan_of(network.program, names, packed, options)
     notes = list(matmul2d_notes(plan))
     uses_matmul2d = bool(plan.program.linears) and not notes
     tile = tile_bytes(plan) if uses_matmul2d else 0
@@ -199,8 +201,7 @@ def constants_text(
 def entry_parts(entries: Entries) -> tuple[list[str], list[EntryPoint], list[str]]:
     """The texts of the functions around the network, what the manifest says of them, and notes."""
     sampled = bool(entries.textures.layouts)
-    parts = [store_function(entries)]
-    notes = []
+    parts, notes = [], []
     whole = Entries(
         entries.plan,
         entries.network,
@@ -212,6 +213,7 @@ def entry_parts(entries: Entries) -> tuple[list[str], list[EntryPoint], list[str
         parts.append(load_function(whole))
     if sampled:
         parts.append(sample_function(entries))
+    parts.append(store_function(entries))
     made = [compute_entry(whole, False)]
     if sampled:
         made.append(compute_entry(entries, True))

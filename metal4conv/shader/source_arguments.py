@@ -94,7 +94,7 @@ def texture_arguments(textures: Textures) -> tuple[Argument, ...]:
         Argument(name, "texture", index, f"texture2d<float> {name}", "latents", layout.name)
         for index, (layout, name) in enumerate(zip(textures.layouts, textures.names, strict=True))
     ]
-    return (*found, Argument("latent_sampler", "sampler", 0, "sampler latent_sampler", "latents"))
+    return (*found, Argument("latent_sampler", "sampler", 0, "sampler latent_sampler", "sampler"))
 
 
 def builtin(name: str, attribute: str) -> Argument:

@@ -200,7 +200,7 @@ class Body:
         if isinstance(step, Reduce):
             return f"{name}: {step.operation} of {step.count} ({step.label})"
         made = ", ".join(functions(step))
-        pieces = f"{len(step.pieces)} pieces one after the other" if len(step.pieces) > 1 else ""
+        pieces = f"concatenation of {len(step.pieces)}" if len(step.pieces) > 1 else ""
         what = ", ".join(part for part in (pieces, made) if part) or "arithmetic"
         return f"{name}: {what} ({step.label})"
 
@@ -471,7 +471,8 @@ def functions(step: Assign) -> list[str]:
 def elements(piece: Piece) -> str:
     """Which elements a piece makes.
 
-    >>> elements(Piece(3, 12, Number(0.0))), elements(Piece(0, 1, Number(0.0)))
+    >>> one = Element(Vector("x", 12))
+    >>> elements(Piece(3, 12, one)), elements(Piece(0, 1, one))
     ('elements 3 to 14', 'element 0')
     """
     last = piece.offset + piece.width - 1
@@ -498,12 +499,46 @@ def comment(text: str) -> list[str]:
 
 
 def broken(statement: str, indent: str = "") -> list[str]:
-    """A statement in as many lines as it takes, the later ones further in."""
+    """A statement in as many lines as it takes: its arguments, or the branches of a choice, begin
+    new ones.
+
+    >>> broken("first(second, third);")
+    ['first(second, third);']
+    """
+    room = COLUMNS - len(INDENT)
+    if len(indent + statement) <= room:
+        return [indent + statement]
+    further = indent + INDENT
+    opening = statement.find("(")
+    if statement.endswith(");") and closing(statement, opening) == len(statement) - 2:
+        rest = statement[opening + 1 :]
+        if len(further + rest) <= room:
+            return [indent + statement[: opening + 1], further + rest]
+    for mark in (" ? ", " = "):
+        if mark in statement:
+            place = statement.index(mark) + (1 if mark == " ? " else 3)
+            head, rest = statement[:place].rstrip(), statement[place:]
+            if len(indent + head) <= room and len(further + rest) <= room:
+                return [indent + head, further + rest]
     return textwrap.wrap(
         statement,
-        COLUMNS - len(INDENT),
+        room,
         initial_indent=indent,
-        subsequent_indent=indent + INDENT,
+        subsequent_indent=further,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def closing(text: str, opening: int) -> int:
+    """Where the parenthesis ends that opens at a place; -1 where it does not.
+
+    >>> closing("f(g(x), y) + 1", 1), closing("f", -1)
+    (9, -1)
+    """
+    depth = 0
+    for place in range(max(opening, 0), len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0 and text[place] == ")":
+            return place
+    return -1

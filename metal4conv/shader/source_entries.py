@@ -20,7 +20,7 @@ from metal4conv.shader.source_arguments import (
     texture_arguments,
     weight_arguments,
 )
-from metal4conv.shader.source_body import INDENT, Body, Plan
+from metal4conv.shader.source_body import INDENT, Body, Plan, broken
 from metal4conv.shader.source_names import COLUMNS, declared
 
 SIMDGROUP_THREADS = 32
@@ -343,10 +343,12 @@ def tensors_made(entries: Entries) -> list[str]:
     names = [one.name for one in tensor_arguments(entries.plan)]
     if not names:
         return []
+    made = f"{entries.prefix}_tensors tensors = "
     return [
-        f"{entries.prefix}_tensors tensors;",
         entries.guard,
-        *(f"tensors.{name} = {name};" for name in names),
+        *broken(f"{made}{{{', '.join(names)}}};"),
+        "#else",
+        f"{made}{{}};",
         "#endif",
     ]
 

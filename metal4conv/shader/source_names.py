@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metal4conv.layout.emit.identifiers import C_WORDS, Identifiers, plain
-from metal4conv.shader.network import Network, PointProgram, Table, Vector
+from metal4conv.shader.network import PointProgram, Table, Vector
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_expressions import number
@@ -18,14 +18,13 @@ from metal4conv.shader.source_functions import LIBRARY
 COLUMNS = 100
 
 OWN_WORDS = """
-inputs outputs weights parameters tile lane point points position varyings targets uv
-i j e at total operand weight result row output product sum threads simdgroup group_index
-width height float2 float3 float4 half2 half3 half4 int2 int3 int4 uint2 uint3 uint4
-char4 uchar4 short ushort tensor extents dextents array texture2d sampler precise fast
-dot fma isnan isinf select mix step length normalize fmod pow mpp execution_thread
-execution_simdgroup simdgroup_barrier mem_flags main
+inputs outputs weights tensors parameters tile lane simdgroup point count shown rows pixel uv
+varyings targets latent_sampler i j total value sum
+float2 float3 float4 half2 half3 half4 int2 int3 int4 uint2 uint3 uint4 char4 uchar4
+tensor extents dextents array texture2d sampler level precise fast metal mpp main
+INFINITY NAN
 """
-"""Names that generated code uses for itself, or of Metal's library."""
+"""Names that the functions which hold the model's names use for themselves, or of Metal."""
 
 RESERVED = " ".join(
     [C_WORDS, OWN_WORDS, *(name.removeprefix("precise::") for name in LIBRARY.values())]
@@ -54,26 +53,34 @@ class Names:
         return f"{self.prefix}_{self.local[vector]}_width"
 
 
-def names_of(network: Network, program: PointProgram, packed: PackedWeights) -> Names:
-    """Names for the ports and vectors of a program: those of the model, made unique and plain."""
+def names_of(
+    network: str,
+    program: PointProgram,
+    packed: PackedWeights,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+) -> Names:
+    """Names for the ports and vectors of a program: those of the model, made unique and plain.
+
+    `inputs` and `outputs` are the names that the program's inputs and outputs have outside.
+    """
     found = Identifiers(block.name for block in packed.blocks)
 
     def unique(wanted: str) -> str:
         return found.unique(plain(wanted) or "value", lambda name: [name], RESERVED)
 
-    inputs = tuple(unique(port.name) for port in network.inputs)
-    outputs = tuple(unique(port.name) for port in network.outputs)
+    members = tuple(unique(name) for name in inputs), tuple(unique(name) for name in outputs)
     local: dict[Vector, str] = {}
-    for vector, name in zip(program.inputs, inputs, strict=True):
+    for vector, name in zip(program.inputs, members[0], strict=True):
         local.setdefault(vector, name)
     results = {step.result for step in program.steps}
-    for vector, name in zip(program.outputs, outputs, strict=True):
+    for vector, name in zip(program.outputs, members[1], strict=True):
         if vector in results:
             local.setdefault(vector, name)
     for step in program.steps:
         if step.result not in local:
             local[step.result] = unique(step.result.name)
-    return Names(plain(network.name) or "network", local, inputs, outputs)
+    return Names(plain(network) or "network", local, *members)
 
 
 def value_type(width: int) -> str | None:
