@@ -126,12 +126,13 @@ class Memory:
 
 def guarded(content: bytes | np.ndarray | int) -> Memory:
     """Memory with this content, or of so many bytes that are 0xff."""
-    size = content if isinstance(content, int) else memoryview(content).nbytes
-    whole = np.full(size + 2 * GUARD_BYTES + ALIGNMENT, 0xFF, np.uint8)
+    if isinstance(content, int):
+        content = np.full(content, 0xFF, np.uint8)
+    given = np.frombuffer(content, np.uint8)
+    whole = np.full(given.size + 2 * GUARD_BYTES + ALIGNMENT, 0xFF, np.uint8)
     start = GUARD_BYTES + -(int(whole.ctypes.data) + GUARD_BYTES) % ALIGNMENT
-    inner = whole[start : start + size]
-    if not isinstance(content, int):
-        inner[:] = np.frombuffer(content, np.uint8)
+    inner = whole[start : start + given.size]
+    inner[:] = given
     return Memory(whole, inner)
 
 
@@ -304,7 +305,8 @@ class Call:
             groups = math.ceil(self.points / self.entry.points_per_threadgroup)
             return (groups, 1), (self.entry.threads_per_threadgroup, 1)
         tiles = tuple(
-            math.ceil(points / tile) for points, tile in zip(self.size, self.entry.tile, strict=True)
+            math.ceil(points / tile)
+            for points, tile in zip(self.size, self.entry.tile, strict=True)
         )
         return (tiles[0], tiles[1]), (self.entry.threads_per_threadgroup, 1)
 

@@ -89,8 +89,9 @@ __attribute__((naked, noinline)) inline void change_stack(void **, void *) {
         "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n ret\n");
 }
 inline void *first_stack_pointer(unsigned char *stack, void (*entry)()) {
-    void **top = (void **)(stack + stack_bytes - 64);
-    top[0] = nullptr;  // what would be the caller of `entry`
+    // where a call leaves the stack pointer: 8 bytes off a multiple of 16, at the return address
+    void **top = (void **)(stack + stack_bytes - 56);
+    top[0] = nullptr;
     top[-1] = (void *)entry;
     for (int i = 2; i < 8; ++i) top[-i] = nullptr;
     return top - 7;
