@@ -9,10 +9,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 FOLDER = Path(__file__).parent / "templates"
 
 
-def fill(template: str, **values: object) -> str:
-    """The text of a template; it is code, so nothing is escaped as HTML."""
+def fill(template: str, folder: Path = FOLDER, /, **values: object) -> str:
+    """The text of a template of a folder; it is code, so nothing is escaped as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

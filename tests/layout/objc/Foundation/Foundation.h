@@ -67,7 +67,14 @@ __attribute__((objc_root_class))
 @end
 
 @interface NSArray<__covariant ObjectType> : NSObject <NSFastEnumeration>
+@property (readonly) NSUInteger count;
+- (ObjectType)objectAtIndex:(NSUInteger)index;
 - (NSString *)componentsJoinedByString:(NSString *)separator;
+@end
+
+@interface NSData : NSObject
+@property (readonly) NSUInteger length;
+@property (readonly) const void *bytes;
 @end
 
 @interface NSMutableArray<ObjectType> : NSArray <ObjectType>
