@@ -8,16 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from metal4conv.shader.document import (
-    EntryPoint,
-    Estimates,
-    FunctionConstant,
-    IntermediateImage,
-    SamplerLayout,
-    TextureLayout,
-)
+from metal4conv.shader.convolution_source import write_passes
+from metal4conv.shader.document import EntryPoint, SamplerLayout, TextureLayout
 from metal4conv.shader.estimates import estimate
 from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
@@ -32,6 +25,7 @@ from metal4conv.shader.source_entries import (
     compute_entry,
     evaluation,
     fragment_entry,
+    input_rows,
     is_too_wide,
     load_function,
     sample_function,
@@ -50,6 +44,8 @@ from metal4conv.shader.source_names import (
     width_constants,
     wrapped,
 )
+from metal4conv.shader.source_result import ShaderSource as ShaderSource
+from metal4conv.shader.source_result import function_constants
 from metal4conv.shader.source_templates import (
     BOUND_TENSOR,
     FUNCTION_CONSTANT,
@@ -68,24 +64,6 @@ MATMUL2D_SYSTEM: dict[str, tuple[int, int]] = {
 (`MPPTensorOpsMatMul2d.h`)."""
 
 
-@dataclass(frozen=True)
-class ShaderSource:
-    """The text of a shader and what its manifest says of it.
-
-    `evaluate` is the function to call from other shaders, None where there is none; `passes` are
-    the compute functions to dispatch in order for a network that needs several.
-    """
-
-    text: str
-    evaluate: str | None
-    entry_points: tuple[EntryPoint, ...]
-    constants: tuple[FunctionConstant, ...]
-    estimates: Estimates
-    passes: tuple[str, ...] = ()
-    images: tuple[IntermediateImage, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def write_source(
     network: Network,
     options: ShaderOptions,
@@ -94,10 +72,12 @@ def write_source(
     sampler: SamplerLayout | None = None,
     origin: str = "",
 ) -> ShaderSource:
-    """The source of a network whose points depend on themselves alone.
+    """The source of a network: of passes where it has convolutions, else of points.
 
     `textures` are those that inputs are sampled from, `origin` says where the network is from.
     """
+    if not network.is_pointwise:
+        return write_passes(network, options, packed, origin)
     ports = ([port.name for port in group] for group in (network.inputs, network.outputs))
     names = names_of(network.name, network.program, packed, *ports)
     plan = plan_of(network.program, names, packed, options)
@@ -137,7 +117,7 @@ def write_source(
         text="\n".join(sections),
         evaluate=f"{plan.names.prefix}_evaluate",
         entry_points=tuple(points),
-        constants=function_constants(plan) if uses_matmul2d else (),
+        constants=function_constants(plan.names.prefix) if uses_matmul2d else (),
         estimates=estimate(network, options, tile * entries.simdgroups if tile else 0),
         notes=tuple(notes),
     )
@@ -163,12 +143,6 @@ def matmul2d_notes(plan: Plan) -> list[str]:
 def has_bound(entries: Entries) -> bool:
     """Whether the host binds tensors."""
     return any(block.index is not None for block in entries.plan.packed.blocks)
-
-
-def function_constants(plan: Plan) -> tuple[FunctionConstant, ...]:
-    """The choice of the path."""
-    meaning = "matmul2d of Metal Performance Primitives where it is true, else plain arithmetic"
-    return (FunctionConstant(f"{plan.names.prefix}_use_matmul2d", 0, "bool", meaning),)
 
 
 def constants_text(
@@ -211,6 +185,8 @@ def entry_parts(entries: Entries) -> tuple[list[str], list[EntryPoint], list[str
     )
     if entries.network.inputs:
         parts.append(load_function(whole))
+    if sampled and input_rows(entries):
+        parts.append(load_function(entries))
     if sampled:
         parts.append(sample_function(entries))
     parts.append(store_function(entries))

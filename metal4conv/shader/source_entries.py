@@ -197,7 +197,8 @@ def load_function(entries: Entries) -> str:
             "}",
         ]
     text = function(f"inline void {prefix}_load", parameters, body)
-    return f"// Reads a point's inputs: float rows, one a point.\n{text}"
+    which = " that no texture holds" if entries.textures.layouts else ""
+    return f"// Reads a point's inputs{which}: float rows, one a point.\n{text}"
 
 
 def store_function(entries: Entries) -> str:
