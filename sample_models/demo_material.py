@@ -11,6 +11,7 @@ that stand for Metal's: `neural_material.png` (base colour, normal, lit) and
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +102,9 @@ def versions_of(folder: Path, original: Material) -> list[Version]:
 
 def rendered(folder: Path) -> Material:
     """The material as the fragment function draws it, a pixel for each texel of the original."""
-    shader = open_shader(folder / f"{NAME}.shader.json")
-    outputs = shader.run(f"{NAME}_fragment", {}, (SIZE, SIZE), use_matmul2d=True)
+    with tempfile.TemporaryDirectory() as work:
+        shader = open_shader(folder / f"{NAME}.shader.json", Path(work))
+        outputs = shader.run(f"{NAME}_fragment", {}, (SIZE, SIZE), use_matmul2d=True)
     shape = (SIZE, SIZE, 3)
     return Material(outputs["base_color"].reshape(shape), outputs["normal"].reshape(shape))
 
