@@ -119,10 +119,14 @@ class ShaderPort:
 
 @dataclass(frozen=True)
 class IntermediateImage:
-    """What one pass writes and a later one reads: float32 rows of `width`, one a pixel."""
+    """What one pass writes and a later one reads: rows of `width`, one a pixel, without gaps.
+
+    float16 where only convolutions read it, which round it to that anyway; else float32.
+    """
 
     name: str
     width: int
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
