@@ -87,7 +87,7 @@ def versions_of(folder: Path, original: Material) -> list[Version]:
     """The shader's material, the source model's, and textures with as many bytes and with more."""
     written = [folder / f"{NAME}{suffix}" for suffix in (".latents", ".weights")]
     return [
-        Version("shader", rendered(folder), sum(path.stat().st_size for path in written)),
+        Version("shader, stand-in", rendered(folder), sum(path.stat().st_size for path in written)),
         Version(
             "source model, PyTorch",
             decode(HERE),
@@ -160,7 +160,8 @@ def show_figures(versions: list[Version], original: Material) -> None:
     )
     click.echo(
         f"The shader's numbers differ from the source model's by up to {apart:.1e} (float16).\n"
-        "Its bytes are latents and weights; the source model's are its files.\n"
+        "Its picture is the fragment function's, compiled as C++ against headers that stand for\n"
+        "Metal's. Its bytes are latents and weights; the source model's are its files.\n"
         "Angle is the mean between normals. BC7 is of base colour, in blocks of mode 6 alone: an\n"
         "encoder that tries all modes comes nearer to the original; BC5 is of the normal. Mipmaps\n"
         "add a third to textures and latents alike."
