@@ -43,6 +43,7 @@ FLAGS = (
     *("-fsigned-char", "-fno-exceptions", "-fno-rtti", "-fno-sanitize=undefined"),
     *("-Xclang", "-ffloat16-excess-precision=none"),
     *("-Wno-unknown-attributes", "-Wno-ignored-attributes", "-Wno-reserved-user-defined-literal"),
+    *("-Wno-user-defined-literals", "-Wframe-larger-than=131072", "-Werror=frame-larger-than"),
     *("-Werror=function-effects", "-fno-caret-diagnostics", "-fno-color-diagnostics"),
 )
 """Of clang. Arithmetic of half is rounded after each operation, as a GPU does."""
@@ -275,14 +276,22 @@ def rejection(source: Path, output: str) -> RejectedShader:
             "-v shows all that the compiler printed",
         )
     else:
-        found = [line for line in output.splitlines() if "error:" in line]
+        found = list(errors_with_reasons(output.splitlines())) or output.splitlines()
         error = RejectedShader(
             f"{source.name} does not compile as C++ against the stand-in headers",
-            where=(found or output.splitlines())[:LAST_LINES],
+            where=found[:LAST_LINES],
             hint="-v shows all that the compiler printed",
         )
     error.output = output
     return error
+
+
+def errors_with_reasons(lines: Sequence[str]) -> Iterator[str]:
+    """Each error of a compiler, with the note after it, where there is one."""
+    for number, line in enumerate(lines):
+        if "error:" in line:
+            yield line
+            yield from (note for note in lines[number + 1 : number + 2] if "note:" in note)
 
 
 def broken_rules(name: str, output: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,22 @@
+// refused: the left tensor of matmul2d has extents (k, m)
+
+#include <metal_stdlib>
+#include <metal_tensor>
+#include <metal_cooperative_tensor>
+#include <MetalPerformancePrimitives/MetalPerformancePrimitives.h>
+using namespace metal;
+using namespace mpp;
+
+kernel void refused(device float *y [[buffer(0)]])
+{
+    half a[512] = {};
+    half b[512] = {};
+    float c[256] = {};
+    auto left = tensor(a, extents<int, 16, 32>());
+    auto right = tensor(b, extents<int, 32, 16>());
+    auto product = tensor(c, extents<int, 16, 16>());
+    constexpr tensor_ops::matmul2d_descriptor d(16, 16, 32, false, true, false);
+    tensor_ops::matmul2d<d, execution_thread> multiplication;
+    multiplication.run(left, right, product);
+    y[0] = float(product[0, 0]);
+}
