@@ -25,6 +25,7 @@ COMMANDS = {
     "debug": "Find the operation that makes a package differ from its source, and why.",
     "view": "Show what is in a tensor: figures, histogram, picture, numbers.",
     "frame": "Check the passes of a frame: what must wait for what, and missing barriers.",
+    "shader": "Write a small network as Metal source that runs inside a shader.",
     "doctor": "Show what this machine can do, and what to install for the rest.",
 }
 """Commands that work, with the first line of their help, so that `--help` imports none of them."""

@@ -24,10 +24,10 @@ def show_shader(report: Report, console: Console) -> None:
     console.print(ports_table(shader))
     console.print()
     rows = [
-        (row["name"], row["operation"], f"{row['inputs']} → {row['outputs']}", row["follows"])
-        for row in report.data["layers"]
+        (number, row["operation"], row["kind"], f"{row['inputs']} → {row['outputs']}")
+        for number, row in enumerate(report.data["layers"])
     ]
-    console.print(table(("layer", "operation", "features", "then"), rows))
+    console.print(table(("layer", "operation", "kind", "features"), rows, right="layer"))
     console.print()
     for line in cost_lines(shader):
         console.print(line, markup=False, soft_wrap=True)
