@@ -129,7 +129,9 @@ def show_verdict(report: Report, console: Console) -> None:
             line = f"tolerance of {row['name']}: {row['tolerance']}"
             console.print(line, markup=False, soft_wrap=True)
     lines = metal_lines(data["metal"], data["on"]) if "metal" in data else []
-    sizes = [case_text(row) for row in data["cases"]]
+    lines += shader_lines(data["shader"]) if "shader" in data else []
+    named = "shader" not in data  # whose cases are told above
+    sizes = [case_text(row) for row in data["cases"] if named or row["dimensions"]]
     lines += [f"cases: {'; '.join(dict.fromkeys(sizes))}"] if sizes else []
     ran = data["ran"]
     where = f" on {data['host']}" if "host" in data else ""
@@ -161,6 +163,16 @@ def metal_lines(facts: Json, on: str) -> list[str]:
                 f"median {times[len(times) // 2]:.3f} ms of {len(times)}"
             )
     return lines
+
+
+def shader_lines(facts: Json) -> list[str]:
+    """In how many cases each function of a shader agrees, on each code path."""
+    return [
+        f"{row['function']} ({row['stage']}, {row['path']}): {row['agree']} of {row['cases']} "
+        f"cases agree, max rel {figure(row['max_relative_error'])}"
+        for row in facts["runs"]
+        if row["cases"]
+    ]
 
 
 def case_text(row: Json) -> str:

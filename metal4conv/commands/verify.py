@@ -11,11 +11,12 @@ from metal4conv.commands import output_options, report_options, source_options, 
 @click.argument("package")
 @click.option(
     "--on",
-    type=click.Choice(["reference", "emulator", "metal", "coreml"]),
+    type=click.Choice(["reference", "emulator", "metal", "coreml", "host"]),
     default="reference",
     show_default=True,
     help="What runs the package: this machine's MIL executor; a Metal 4 machine-learning encoder "
-    "(metal), or its emulator; Core ML.",
+    "(metal), or its emulator; Core ML. A shader: this machine's C++ compiler, with headers that "
+    "stand for Metal's (host, its default); compute passes of Metal 4, or their emulator.",
 )
 @click.option(
     "--golden", metavar="FILE", help="Golden vectors; those beside the package without it."
@@ -99,12 +100,14 @@ def command(
 
     The package runs on the golden vectors that convert wrote beside it, so the source model and its
     framework are not needed. Exit code 1 means that an output is out of tolerance, or that the
-    device did not run the package; 4 that this machine has no such device.
+    device did not run the package; 4 that this machine has no such device. A shader's
+    NAME.shader.json stands for the files that were written with it.
 
     \b
     Example:
       metal4conv verify build/upscaler.mlpackage
       metal4conv verify build/upscaler.mlpackage --on emulator --backing both
+      metal4conv verify build/neural_material.shader.json
     """
     from metal4conv import console
     from metal4conv.commands.rendering import show_verdict
@@ -125,6 +128,7 @@ def command(
     with console.talking() as say:
         if host is not None:
             refuse_with_host({"--against": against, "--input-npz": input_npz, "--capture": capture})
+            refuse_shader_with_host(package)
             say(f"verifying on {host}")
             report = verify_on_host(
                 host,
@@ -166,6 +170,18 @@ def command(
             )
     write_reports(report, page, junit)
     return console.show(report, show_verdict)
+
+
+def refuse_shader_with_host(path: str) -> None:
+    """`UsageError` for a shader, which is not copied to another machine."""
+    from metal4conv.errors import UsageError
+
+    if path.endswith(".shader.json"):
+        raise UsageError(
+            "--host verifies packages, this is a shader",
+            where=f"--host, {path}",
+            hint="copy its files to that machine and run metal4conv verify --on metal there",
+        )
 
 
 def refuse_with_host(given: dict[str, str | None]) -> None:

@@ -135,29 +135,35 @@ class ComputeCase:
 
 @dataclass(frozen=True)
 class StandInArgument:
-    """A parameter of a function in the emulator's library; `writes` says whether the GPU does."""
+    """A parameter of a function in the emulator's library; `writes` says whether the GPU does.
+
+    `kind` is one of `ArgumentKind`, or `builtin`, whose number in the library is `builtin`.
+    """
 
     name: str
     kind: str
-    index: int
+    index: int = 0
     writes: bool = False
+    builtin: int = 0
 
 
 @dataclass(frozen=True)
 class StandInFunction:
     """A compute function of the emulator's library, its parameters in the order of declaration;
-    `cooperative` says whether it has tensors that a simdgroup holds together."""
+    `number` is the library's, `cooperative` says whether it has tensors that a simdgroup holds
+    together."""
 
     name: str
     arguments: tuple[StandInArgument, ...]
     cooperative: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class StandIn:
     """The source as the emulator runs it: compiled by another compiler into a shared library.
 
-    `library` exports `NAME_dispatch` as `emulator.compute_library` calls it. `constants` are the
+    `library` is one that `emulator.compute_library` knows how to call. `constants` are the
     indices of the source's function constants, by name.
     """
 
@@ -274,6 +280,7 @@ def stand_in_from_json(row: Mapping[str, Any]) -> StandIn:  # Any: a JSON docume
             item["name"],
             tuple(StandInArgument(**argument) for argument in item["arguments"]),
             item["cooperative"],
+            item["number"],
         )
         for item in row["functions"]
     )

@@ -20,6 +20,7 @@ from metal4conv.mil.dtypes import DTYPES
 from metal4conv.mil.package import Package, read_package
 from metal4conv.mil.program import TensorType
 from metal4conv.report import Finding, Picture, Report
+from metal4conv.shader.document import MANIFEST_SUFFIX as SHADER_SUFFIX
 from metal4conv.verify.compare import OutputComparison, compare_outputs, is_stuck, values_of
 from metal4conv.verify.depth import float16_depths
 from metal4conv.verify.draw import case_text
@@ -31,7 +32,7 @@ from metal4conv.verify.verdict import CaseResult, case_json, summaries
 if TYPE_CHECKING:
     from metal4conv.verify.device import DeviceOptions, DeviceResult, DeviceRun
 
-WAYS = ("reference", "emulator", "metal", "coreml")
+WAYS = ("reference", "emulator", "metal", "coreml", "host")
 """What `on` may be."""
 
 DEVICES = ("emulator", "metal")
@@ -70,8 +71,28 @@ def verify(
     running `against`. Inputs for it are drawn from `seed`, or read from `inputs_npz`; with those
     alone there is nothing to compare, and only NaN, infinities and constant outputs are reported.
     `MissingDevice` where this machine has not what `on` names; with `skip_if_missing` the report
-    says that it was skipped.
+    says that it was skipped. Of a `NAME.shader.json` see `shader.verify_shader`.
     """
+    if str(path).endswith(SHADER_SUFFIX):
+        refuse_for_shaders(against, inputs_npz, function)
+        from metal4conv.verify.shader import verify_shader
+
+        return verify_shader(
+            path,
+            on="host" if on == "reference" else on,
+            golden=golden,
+            atol=atol,
+            rtol=rtol,
+            min_psnr=min_psnr,
+            device=device,
+            skip_if_missing=skip_if_missing,
+        )
+    if on == "host":
+        raise UsageError(
+            '"host" runs shaders, this is a package',
+            where="--on host",
+            hint="--on reference runs packages on this machine; host is for a NAME.shader.json",
+        )
     if on not in WAYS:
         raise UsageError(f'cannot verify on "{on}"', where="--on", hint=did_you_mean(on, WAYS))
     if device is not None and device.is_special and on not in DEVICES:
@@ -98,6 +119,24 @@ def verify(
         if not skip_if_missing:
             raise
         return skipped(package, function, on, error)
+
+
+def refuse_for_shaders(
+    against: ModelSource | None, inputs_npz: str | Path | None, function: str | None
+) -> None:
+    """`UsageError` for what only packages are compared with, or have."""
+    given = {
+        "--against": against.name if against else None,
+        "--input-npz": inputs_npz,
+        "--function": function,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} is for packages, this is a shader",
+                where=f"{option} {value}",
+                hint="a shader is compared with the golden vectors beside it, or --golden",
+            )
 
 
 def check_present(on: str) -> None:

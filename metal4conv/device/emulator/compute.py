@@ -110,7 +110,8 @@ class ComputeReflection:
     """`MTLComputePipelineReflection`."""
 
     def __init__(self, function: StandInFunction) -> None:
-        self.shown = tuple(map(ComputeBinding, function.arguments))
+        bound = (item for item in function.arguments if item.kind in BINDING_TYPES)
+        self.shown = tuple(map(ComputeBinding, bound))
 
     def bindings(self) -> tuple[ComputeBinding, ...]:
         return self.shown
@@ -335,6 +336,8 @@ class ComputeEncoder:
         """What a parameter needs must be bound, and be of its kind."""
         referee, place = self.world.referee, argument.index
         what = f'the {argument.kind} "{argument.name}" at index {place}'
+        if argument.kind == "builtin":
+            return
         if argument.kind == "threadgroup":
             referee.require(self.memory.get(place, 0) > 0, "memory-set", what)
             return
