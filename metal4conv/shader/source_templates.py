@@ -59,7 +59,8 @@ inline auto NAME_weight(const device uchar *weight)
 MULTIPLY_POINT = """\
 // The same product by matmul2d, in this thread alone: the only scope that fragment functions have.
 template <int INPUTS, int OUTPUTS>
-inline void NAME_multiply_point(thread OPERAND *operand, RIGHT_PARAMETER, thread float *result)
+inline void NAME_multiply_point(
+    thread OPERAND *operand, RIGHT_PARAMETER, thread float *result)
 {
     // one row, OUTPUTS columns, INPUTS summed; the weights are transposed; full precision
     constexpr auto descriptor =
@@ -74,7 +75,8 @@ RIGHT_STATEMENT    auto sums = tensor(result, extents<int, OUTPUTS, 1>());
 MULTIPLY_TILE = """\
 // Writes the calling lane's operand into its row of the tile.
 template <int INPUTS>
-inline void NAME_set_row(threadgroup uchar *tile, uint lane, const thread OPERAND *operand)
+inline void NAME_set_row(
+    threadgroup uchar *tile, uint lane, const thread OPERAND *operand)
 {
     threadgroup OPERAND *row = (threadgroup OPERAND *)tile + lane * INPUTS;
     for (int i = 0; i < INPUTS; ++i) {
@@ -85,13 +87,15 @@ inline void NAME_set_row(threadgroup uchar *tile, uint lane, const thread OPERAN
 // The product of all points of a simdgroup by matmul2d. Its sums lie spread over the lanes, each
 // of which hands those that it has to `finish(output, point, sum)`; that may write to the tile.
 template <int INPUTS, int OUTPUTS, typename Finish>
-inline void NAME_multiply_tile(threadgroup uchar *tile, RIGHT_PARAMETER, Finish finish)
+inline void NAME_multiply_tile(
+    threadgroup uchar *tile, RIGHT_PARAMETER, Finish finish)
 {
     constexpr auto descriptor = mpp::tensor_ops::matmul2d_descriptor(
         NAME_tile_points, OUTPUTS, INPUTS, false, true, false);
     mpp::tensor_ops::matmul2d<descriptor, execution_simdgroup> multiply;
-    tensor<threadgroup OPERAND, extents<int, INPUTS, NAME_tile_points>, tensor_inline> points(
-        (threadgroup OPERAND *)tile, extents<int, INPUTS, NAME_tile_points>());
+    using Points = extents<int, INPUTS, NAME_tile_points>;
+    tensor<threadgroup OPERAND, Points, tensor_inline> points(
+        (threadgroup OPERAND *)tile, Points());
 RIGHT_STATEMENT    auto sums = multiply.template get_destination_cooperative_tensor<
         decltype(points), decltype(right), float>();
     simdgroup_barrier(mem_flags::mem_threadgroup); // all rows are written
@@ -111,9 +115,10 @@ inline void NAME_multiply_rows(
     threadgroup uchar *tile, uint lane, RIGHT_PARAMETER, thread float *result)
 {
     threadgroup float *rows = (threadgroup float *)tile;
-    NAME_multiply_tile<INPUTS, OUTPUTS>(tile, RIGHT_ARGUMENT, [=](int o, int point, float sum) {
-        rows[point * OUTPUTS + o] = sum;
-    });
+    NAME_multiply_tile<INPUTS, OUTPUTS>(
+        tile, RIGHT_ARGUMENT, [=](int o, int point, float sum) {
+            rows[point * OUTPUTS + o] = sum;
+        });
     simdgroup_barrier(mem_flags::mem_threadgroup); // all sums are written
     for (int o = 0; o < OUTPUTS; ++o) {
         result[o] = rows[int(lane) * OUTPUTS + o];

@@ -233,6 +233,8 @@ def manifest_of(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         source_sha256=hashlib.sha256(source.text.encode()).hexdigest(),
         estimates=source.estimates,
+        passes=source.passes,
+        images=source.images,
         textures=tuple(textures),
         sampler=sampler,
         latents_sha256=hashlib.sha256(b"").hexdigest() if textures else None,
@@ -253,7 +255,7 @@ def written(
 def shader_files(
     network: Network, options: ShaderOptions, folder: Path, text: str | None = None
 ) -> Path:
-    """Writes a shader's files, with `text` as its source if it is given; gives the manifest's path."""
+    """Writes the files of a shader, `text` instead of its source if given; gives the manifest."""
     source = written(network, options)
     if text is not None:
         source = ShaderSource(**{**vars(source), "text": text})
