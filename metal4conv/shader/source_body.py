@@ -249,7 +249,10 @@ class Body:
             self.declare_operand(result, self.names.local[result])
         elif result not in self.places:
             self.places[result] = self.names.local[result]
-            self.statement(declared(self.places[result], result.width, self.names.width(result)))
+            if not (isinstance(step, Reduce) and result.width == 1):
+                self.statement(
+                    declared(self.places[result], result.width, self.names.width(result))
+                )
         if isinstance(step, Reduce):
             self.reduce(step, converts)
             return
@@ -307,10 +310,12 @@ class Body:
         if outer:
             self.lines.append(f"for (int i = 0; i < {self.names.width(result)}; ++i) {{")
         index = f"i * {step.count} + j" if outer else "j"
+        place = self.target(result, "0")
         own = bool(outer) or converts
-        total = "total" if own else self.target(result, "0")
+        total = "total" if own else place
         first = f"{total} = {NEUTRAL[step.operation]}"
-        self.statement(f"float {first}" if own else first, outer)
+        is_new = own or place.isidentifier()
+        self.statement(f"float {first}" if is_new else first, outer)
         self.lines.append(f"{outer}for (int j = 0; j < {step.count}; ++j) {{")
         value = writer.text(step.expression, index)
         self.statement(accumulation(step.operation, total, value), outer + INDENT)

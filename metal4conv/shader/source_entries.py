@@ -20,7 +20,7 @@ from metal4conv.shader.source_arguments import (
     texture_arguments,
     weight_arguments,
 )
-from metal4conv.shader.source_body import INDENT, Body, Plan, broken
+from metal4conv.shader.source_body import INDENT, Body, Plan, broken, comment
 from metal4conv.shader.source_names import COLUMNS, declared
 
 SIMDGROUP_THREADS = 32
@@ -265,7 +265,7 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
     if entries.tile_bytes:
         arguments += [
             builtin("lane", "thread_index_in_simdgroup"),
-            builtin("simdgroup", "simdgroup_index_in_threadgroup"),
+            builtin("simdgroup_index", "simdgroup_index_in_threadgroup"),
         ]
     name = f"{prefix}_texture_compute" if sampled else f"{prefix}_compute"
     point = "min(point, count - 1)" if entries.tile_bytes else "point"
@@ -285,7 +285,7 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
         body += [
             entries.guard,
             f"if ({prefix}_use_matmul2d) {{",
-            f"{INDENT}threadgroup uchar *rows = tile + simdgroup * {prefix}_tile_bytes;",
+            f"{INDENT}threadgroup uchar *rows = tile + simdgroup_index * {prefix}_tile_bytes;",
             f"{INDENT}outputs = {prefix}_evaluate_tile({call}, rows, lane);",
             "} else",
             "#endif",
@@ -299,8 +299,10 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
     body += ["if (point < count) {", f"{INDENT}{store}", "}"] if entries.tile_bytes else [store]
     threads = SIMDGROUP_THREADS * entries.simdgroups
     where = "sampled from the textures at pixel centres" if sampled else "read from buffers"
-    remark = f"// Evaluates the network for a grid of points whose inputs are {where}:\n"
-    remark += f"// {threads} threads a threadgroup, in one dimension, one for each point.\n"
+    remark = [
+        *comment(f"Evaluates the network for a grid of points whose inputs are {where}:"),
+        f"// {threads} threads a threadgroup, in one dimension, one for each point.",
+    ]
     text = function(f"kernel void {name}", guarded(entries, arguments), body)
     entry = EntryPoint(
         name=name,
@@ -312,7 +314,7 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
         threadgroup_memory_bytes=entries.tile_bytes * entries.simdgroups,
         simdgroup=bool(entries.tile_bytes),
     )
-    return remark + text, entry
+    return "\n".join([*remark, text]), entry
 
 
 def pixel_centre(point: str) -> list[str]:
@@ -413,7 +415,8 @@ def fragment_entry(entries: Entries) -> tuple[str, EntryPoint]:
     widths = {p.name: p.width for p in entries.network.outputs}
     for target in targets:
         name = members[target.output]
-        body.append(f"targets.{target.member} = {colour(name, target, widths[target.output])};")
+        made = colour(name, target, widths[target.output])
+        body += broken(f"targets.{target.member} = {made};")
     body.append("return targets;")
     lines = [f"float4 {target.member} [[color({target.index})]]" for target in targets]
     text = structure(f"{prefix}_targets", lines) + "\n"
@@ -436,13 +439,15 @@ def colour(name: str, target: Attachment, width: int) -> str:
     """Four components: features, zeros for those that there are not, 1 for the alpha.
 
     >>> colour("normal", Attachment(0, "normal", "normal", 0, 3), 3)
-    'float4(outputs.normal[0], outputs.normal[1], outputs.normal[2], 1.0f)'
+    'float4(outputs.normal, 1.0f)'
+    >>> colour("hidden", Attachment(1, "hidden_4", "hidden", 4, 1), 5)
+    'float4(outputs.hidden[4], 0.0f, 0.0f, 1.0f)'
     """
     whole = f"outputs.{name}"
     if width == 4:
         return whole
     features = range(target.first, target.first + target.channels)
-    parts = [whole] if width == 1 else [f"{whole}[{feature}]" for feature in features]
+    parts = [whole] if width < 4 else [f"{whole}[{feature}]" for feature in features]
     missing = ["0.0f", "0.0f", "1.0f"][target.channels - 1 :] if target.channels < 4 else []
     return f"float4({', '.join([*parts, *missing])})"
 

@@ -18,7 +18,7 @@ from metal4conv.shader.source_functions import LIBRARY
 COLUMNS = 100
 
 OWN_WORDS = """
-inputs outputs weights tensors parameters tile lane simdgroup point count shown rows pixel uv
+inputs outputs weights tensors parameters tile lane simdgroup_index point count shown rows pixel uv
 varyings targets latent_sampler i j total value sum
 float2 float3 float4 half2 half3 half4 int2 int3 int4 uint2 uint3 uint4 char4 uchar4
 tensor extents dextents array texture2d sampler level precise fast metal mpp main

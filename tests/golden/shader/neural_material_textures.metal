@@ -234,8 +234,7 @@ inline neural_material_outputs neural_material_evaluate(
     }
 
     // squared_length: sum of 3 (squared_length)
-    float squared_length;
-    squared_length = 0.0f;
+    float squared_length = 0.0f;
     for (int j = 0; j < 3; ++j) {
         squared_length += last[3 + j] * last[3 + j];
     }
@@ -295,8 +294,7 @@ inline neural_material_outputs neural_material_evaluate_tile(
     }
 
     // squared_length: sum of 3 (squared_length)
-    float squared_length;
-    squared_length = 0.0f;
+    float squared_length = 0.0f;
     for (int j = 0; j < 3; ++j) {
         squared_length += last[3 + j] * last[3 + j];
     }
@@ -362,7 +360,7 @@ kernel void neural_material_compute(
     threadgroup uchar *tile [[threadgroup(0)]],
     uint point [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     const uint count = parameters.width * parameters.height;
     // Lanes beyond the last point repeat it, as matmul2d needs all of a simdgroup.
@@ -372,7 +370,7 @@ kernel void neural_material_compute(
     neural_material_outputs outputs;
 #if NEURAL_MATERIAL_HAS_MATMUL2D
     if (neural_material_use_matmul2d) {
-        threadgroup uchar *rows = tile + simdgroup * neural_material_tile_bytes;
+        threadgroup uchar *rows = tile + simdgroup_index * neural_material_tile_bytes;
         outputs = neural_material_evaluate_tile(inputs, weights, rows, lane);
     } else
 #endif
@@ -384,7 +382,8 @@ kernel void neural_material_compute(
     }
 }
 
-// Evaluates the network for a grid of points whose inputs are sampled from the textures at pixel centres:
+// Evaluates the network for a grid of points whose inputs are sampled from the textures at
+//   pixel centres:
 // 128 threads a threadgroup, in one dimension, one for each point.
 kernel void neural_material_texture_compute(
     const device uchar *weights [[buffer(0)]],
@@ -397,7 +396,7 @@ kernel void neural_material_texture_compute(
     threadgroup uchar *tile [[threadgroup(0)]],
     uint point [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     const uint count = parameters.width * parameters.height;
     // Lanes beyond the last point repeat it, as matmul2d needs all of a simdgroup.
@@ -409,7 +408,7 @@ kernel void neural_material_texture_compute(
     neural_material_outputs outputs;
 #if NEURAL_MATERIAL_HAS_MATMUL2D
     if (neural_material_use_matmul2d) {
-        threadgroup uchar *rows = tile + simdgroup * neural_material_tile_bytes;
+        threadgroup uchar *rows = tile + simdgroup_index * neural_material_tile_bytes;
         outputs = neural_material_evaluate_tile(inputs, weights, rows, lane);
     } else
 #endif
@@ -454,7 +453,7 @@ fragment neural_material_targets neural_material_fragment(
     neural_material_sample(inputs, uv, latents_0, latents_1, latent_sampler);
     const neural_material_outputs outputs = neural_material_evaluate(inputs, weights);
     neural_material_targets targets;
-    targets.base_color = float4(outputs.base_color[0], outputs.base_color[1], outputs.base_color[2], 1.0f);
-    targets.normal = float4(outputs.normal[0], outputs.normal[1], outputs.normal[2], 1.0f);
+    targets.base_color = float4(outputs.base_color, 1.0f);
+    targets.normal = float4(outputs.normal, 1.0f);
     return targets;
 }

@@ -446,7 +446,7 @@ kernel void radiance_cache_compute(
     threadgroup uchar *tile [[threadgroup(0)]],
     uint point [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     const uint count = parameters.width * parameters.height;
     // Lanes beyond the last point repeat it, as matmul2d needs all of a simdgroup.
@@ -456,7 +456,7 @@ kernel void radiance_cache_compute(
     radiance_cache_outputs outputs;
 #if RADIANCE_CACHE_HAS_MATMUL2D
     if (radiance_cache_use_matmul2d) {
-        threadgroup uchar *rows = tile + simdgroup * radiance_cache_tile_bytes;
+        threadgroup uchar *rows = tile + simdgroup_index * radiance_cache_tile_bytes;
         outputs = radiance_cache_evaluate_tile(inputs, weights, rows, lane);
     } else
 #endif
@@ -509,13 +509,19 @@ fragment radiance_cache_targets radiance_cache_fragment(
     radiance_cache_load(inputs, point, position, roughness, light);
     const radiance_cache_outputs outputs = radiance_cache_evaluate(inputs, weights);
     radiance_cache_targets targets;
-    targets.radiance = float4(outputs.radiance[0], outputs.radiance[1], outputs.radiance[2], 1.0f);
-    targets.features_0 = float4(outputs.features[0], outputs.features[1], outputs.features[2], outputs.features[3]);
-    targets.features_4 = float4(outputs.features[4], outputs.features[5], outputs.features[6], outputs.features[7]);
-    targets.features_8 = float4(outputs.features[8], outputs.features[9], outputs.features[10], outputs.features[11]);
-    targets.features_12 = float4(outputs.features[12], outputs.features[13], outputs.features[14], outputs.features[15]);
-    targets.features_16 = float4(outputs.features[16], outputs.features[17], outputs.features[18], outputs.features[19]);
-    targets.features_20 = float4(outputs.features[20], outputs.features[21], outputs.features[22], outputs.features[23]);
+    targets.radiance = float4(outputs.radiance, 1.0f);
+    targets.features_0 = float4(
+        outputs.features[0], outputs.features[1], outputs.features[2], outputs.features[3]);
+    targets.features_4 = float4(
+        outputs.features[4], outputs.features[5], outputs.features[6], outputs.features[7]);
+    targets.features_8 = float4(
+        outputs.features[8], outputs.features[9], outputs.features[10], outputs.features[11]);
+    targets.features_12 = float4(
+        outputs.features[12], outputs.features[13], outputs.features[14], outputs.features[15]);
+    targets.features_16 = float4(
+        outputs.features[16], outputs.features[17], outputs.features[18], outputs.features[19]);
+    targets.features_20 = float4(
+        outputs.features[20], outputs.features[21], outputs.features[22], outputs.features[23]);
     targets.weight = float4(outputs.weight, 0.0f, 0.0f, 1.0f);
     return targets;
 }

@@ -349,7 +349,7 @@ kernel void siren_compute(
     threadgroup uchar *tile [[threadgroup(0)]],
     uint point [[thread_position_in_grid]],
     uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]])
+    uint simdgroup_index [[simdgroup_index_in_threadgroup]])
 {
     const uint count = parameters.width * parameters.height;
     // Lanes beyond the last point repeat it, as matmul2d needs all of a simdgroup.
@@ -364,7 +364,7 @@ kernel void siren_compute(
     siren_outputs outputs;
 #if SIREN_HAS_MATMUL2D
     if (siren_use_matmul2d) {
-        threadgroup uchar *rows = tile + simdgroup * siren_tile_bytes;
+        threadgroup uchar *rows = tile + simdgroup_index * siren_tile_bytes;
         outputs = siren_evaluate_tile(inputs, weights, tensors, rows, lane);
     } else
 #endif
