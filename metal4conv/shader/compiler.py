@@ -44,7 +44,7 @@ FLAGS = (
     *("-Xclang", "-ffloat16-excess-precision=none"),
     *("-Wno-unknown-attributes", "-Wno-ignored-attributes", "-Wno-reserved-user-defined-literal"),
     *("-Wno-user-defined-literals", "-Wframe-larger-than=131072", "-Werror=frame-larger-than"),
-    *("-Werror=function-effects", "-fno-caret-diagnostics", "-fno-color-diagnostics"),
+    *("-Werror=function-effects", "-fno-color-diagnostics"),
 )
 """Of clang. Arithmetic of half is rounded after each operation, as a GPU does."""
 
@@ -288,10 +288,14 @@ def rejection(source: Path, output: str) -> RejectedShader:
 
 def errors_with_reasons(lines: Sequence[str]) -> Iterator[str]:
     """Each error of a compiler, with the note after it, where there is one."""
-    for number, line in enumerate(lines):
-        if "error:" in line:
+    has_reason = True
+    for line in lines:
+        place = PLACE.match(line)
+        if place is None:
+            continue
+        if place["kind"] == "error" or not has_reason:
             yield line
-            yield from (note for note in lines[number + 1 : number + 2] if "note:" in note)
+        has_reason = place["kind"] == "note"
 
 
 def broken_rules(name: str, output: str) -> Iterator[tuple[str, str]]:
