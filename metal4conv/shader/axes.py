@@ -233,11 +233,6 @@ def feature_axes_of(known: Known) -> tuple[int, ...]:
     return tuple(wide or kept[-1:])
 
 
-def point_sizes(known: Known) -> list[int | str]:
-    """The sizes of the axes that count points."""
-    return [size for size, is_point in zip(known.shape, known.points, strict=True) if is_point]
-
-
 def same_points(first: Sequence[int | str], second: Sequence[int | str]) -> bool:
     """Whether two values have as many points, as far as that can be known.
 

@@ -119,6 +119,8 @@ class Reader:
         """Whether an operation gives sizes of values, or computes with such alone."""
         if operation.type == "shape":
             return True
+        if operation.type == "fill":
+            return False
         names = [name for name in operation.value_names if name not in self.constants]
         return bool(names) and all(name in self.sizes for name in names)
 
@@ -445,7 +447,8 @@ class Reader:
     def vector(self, name: str, width: int) -> Vector:
         """A new vector, named as close to this as there is a free name in C for it."""
         check_width(width, self.where(self.operation))
-        return Vector(self.kept_names.pop(name, None) or self.free_name(name), width)
+        kept = self.kept_names.pop(name, "")
+        return Vector(kept or self.free_name(name), width)
 
     def keep_names(self, names: Iterable[str]) -> None:
         """Keeps the best identifiers for values of these names, as whoever reads the shader knows

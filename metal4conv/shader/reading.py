@@ -33,7 +33,6 @@ from metal4conv.shader.axes import (
     as_text,
     feature_axes_of,
     input_points,
-    point_sizes,
     same_points,
 )
 from metal4conv.shader.contents import finished, vector_content
@@ -180,7 +179,8 @@ def constant_values(function: Function, flow: Dataflow) -> dict[str, np.ndarray]
 
 def readings(source: Source) -> Iterator[dict[str, FeatureAxes]]:
     """Which axes of each input may hold features, the most plausible first."""
-    choices = [plausible_axes(shape) for shape in source.shapes.values()]
+    is_alone = len(source.shapes) == 1
+    choices = [plausible_axes(shape, is_alone=is_alone) for shape in source.shapes.values()]
     numbers = itertools.product(*(range(len(choice)) for choice in choices))
     ordered = sorted(itertools.islice(numbers, 10 * MOST_READINGS), key=sum)
     for picks in ordered[:MOST_READINGS]:
@@ -188,14 +188,14 @@ def readings(source: Source) -> Iterator[dict[str, FeatureAxes]]:
         yield dict(zip(source.shapes, axes, strict=True))
 
 
-def plausible_axes(shape: Shape) -> list[FeatureAxes]:
+def plausible_axes(shape: Shape, *, is_alone: bool = True) -> list[FeatureAxes]:
     """The axes that may hold an input's features: one, the shorter the more plausible; several
-    behind the points; none; all.
+    behind the points; none; all where another input may count the points.
 
     >>> plausible_axes((1, 3, "h", "w"))
     [(1,), ()]
-    >>> plausible_axes(("n", 8))
-    [(1,), ()]
+    >>> plausible_axes((3, 3), is_alone=False)
+    [(1,), (0,), (0, 1), ()]
     """
     rank = len(shape)
     fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
@@ -204,6 +204,8 @@ def plausible_axes(shape: Shape) -> list[FeatureAxes]:
         single.sort(key=lambda axis: int(shape[axis]))
     ones = [axis for axis in (rank - 1, 1) if axis in fixed and shape[axis] == 1]
     suffixes = [tuple(range(first, rank)) for first in range(rank - 2, -1, -1)]
+    if is_alone and suffixes and shape[0] != 1:
+        suffixes.pop()
     wanted: list[FeatureAxes] = [(axis,) for axis in (*single, *ones)]
     wanted += [axes for axes in suffixes if all(axis in fixed for axis in axes)]
     wanted.append(())
@@ -248,6 +250,8 @@ def read_inputs(
         for name, shape in source.shapes.items()
     }
     reader.points = next((sizes for sizes in counted.values() if sizes), [])
+    if not reader.points and any(len(s) > 1 and s[0] != 1 for s in source.shapes.values()):
+        raise UnsupportedModel("no axis of any input counts points", hint=ML_PASS)
     ports, vectors = [], {}
     for name, shape in source.shapes.items():
         if counted[name] and not same_points(counted[name], reader.points):
@@ -285,7 +289,7 @@ def output_port(source: Source, name: str, reader: Reader) -> tuple[Port, Vector
             where=where,
             hint="cast it to float in the model",
         )
-    if not same_points(point_sizes(known), reader.points):
+    if reader.points and known.is_uniform:
         raise UnsupportedModel(
             f'output "{name}" of shape {as_text(known.shape)} is not one row for each point of the '
             f"inputs, {as_text(tuple(reader.points))}",

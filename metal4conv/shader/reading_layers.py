@@ -71,14 +71,17 @@ def product_of_features(
 ) -> Known:
     """A product of two computed matrices of each point, such as a rotation of a direction.
 
-    Where the matrices' rows or columns are points it is attention, or the like of it.
+    Where what is summed over are points, or both have points of their own, it is attention, or the
+    like of it.
     """
-    for value in (x, y):
-        if any(value.points[-2:]):
-            raise MixedPoints(
-                "multiplies two computed matrices whose rows or columns are points, as attention "
-                "does: every point would read all others"
-            )
+    summed = [(x, -2 if transpose_x and len(x.shape) > 1 else -1)]
+    summed.append((y, -1 if transpose_y or len(y.shape) == 1 else -2))
+    both = not x.is_uniform and not y.is_uniform and any((*x.points[-2:], *y.points[-2:]))
+    if both or any(value.points[axis] for value, axis in summed):
+        raise MixedPoints(
+            "multiplies two computed matrices whose rows or columns are points, as attention "
+            "does: every point would read all others"
+        )
     left, right = reader.kept(x), reader.kept(y)
     if len(left.shape) == 1:
         left = reader.reshaped(left, (1, *left.shape))

@@ -88,8 +88,7 @@ def evaluated(network: Network, inputs: Arrays) -> dict[str, np.ndarray]:
 def shape_with(shape: Iterable[int | str], sizes: Mapping[str, int]) -> tuple[int, ...]:
     """A shape with its formulas computed."""
     return tuple(
-        size if isinstance(size, int) else int(eval(size, {}, dict(sizes)))
-        for size in shape
+        size if isinstance(size, int) else int(eval(size, {}, dict(sizes))) for size in shape
     )
 
 
