@@ -67,7 +67,9 @@ def given_source(
     say("converting")
     request = replace(REQUEST, output_names=names)
     made = make_package(source, request, work / "net.mlpackage", work / "files")
-    network = read_network(made.package.function(None), identifier(stem))
+    network = read_network(
+        made.package.function(None), identifier(stem), made.package.interface(None)
+    )
     say("running the source model")
     drawn, cases = golden_cases(source, made, golden, names)
     renamed = dict(zip(source.outputs, names, strict=True))
@@ -96,7 +98,9 @@ def given_package(
     package = read_package(path)
     stem = name or path.name.removesuffix(".mlpackage")
     check_name(stem)
-    network = read_network(package.function(function), identifier(stem))
+    network = read_network(
+        package.function(function), identifier(stem), package.interface(function)
+    )
     executor = Executor.from_package(package, function)
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
