@@ -16,7 +16,7 @@ from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_arguments import named_textures
-from metal4conv.shader.source_body import Plan, plan_of
+from metal4conv.shader.source_body import Plan, broken, plan_of
 from metal4conv.shader.source_entries import (
     MOST_ATTACHMENTS,
     SIMDGROUP_THREADS,
@@ -37,6 +37,7 @@ from metal4conv.shader.source_entries import (
 )
 from metal4conv.shader.source_functions import helper_text, with_needed
 from metal4conv.shader.source_names import (
+    COLUMNS,
     constant,
     index_array,
     layer_constants,
@@ -114,13 +115,27 @@ def write_source(
         *parts,
     ]
     return ShaderSource(
-        text="\n".join(sections),
+        text=fitted("\n".join(sections)),
         evaluate=f"{plan.names.prefix}_evaluate",
         entry_points=tuple(points),
         constants=function_constants(plan.names.prefix) if uses_matmul2d else (),
         estimates=estimate(network, options, tile * entries.simdgroups if tile else 0),
         notes=tuple(notes),
     )
+
+
+def fitted(text: str) -> str:
+    """The text with lines that a long name made too long broken into several."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        if len(line) <= COLUMNS or line.startswith("#"):
+            lines.append(line)
+        elif line.lstrip().startswith("// "):
+            lines += wrapped(line.lstrip().removeprefix("// "), f"{indent}// ")
+        else:
+            lines += broken(line.lstrip(), indent, COLUMNS)
+    return "\n".join([*lines, ""])
 
 
 def matmul2d_notes(plan: Plan) -> list[str]:

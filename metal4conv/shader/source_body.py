@@ -503,14 +503,13 @@ def comment(text: str) -> list[str]:
     return textwrap.wrap(text, COLUMNS - 8, initial_indent="// ", subsequent_indent="//   ")
 
 
-def broken(statement: str, indent: str = "") -> list[str]:
+def broken(statement: str, indent: str = "", room: int = COLUMNS - len(INDENT)) -> list[str]:
     """A statement in as many lines as it takes: its arguments, or the branches of a choice, begin
-    new ones.
+    new ones. `room` is for what the statement and its indentation have.
 
-    >>> broken("first(second, third);")
-    ['first(second, third);']
+    >>> broken("first(second, third);"), broken("first(second, third);", room=20)
+    (['first(second, third);'], ['first(', '    second, third);'])
     """
-    room = COLUMNS - len(INDENT)
     if len(indent + statement) <= room:
         return [indent + statement]
     further = indent + INDENT
