@@ -18,7 +18,7 @@ COMMANDS = {
     "convert": "Make a Core ML package, its layout manifest and golden vectors from a model.",
     "reshape": "Give a package other sizes: fixed, enumerated, or a range.",
     "inspect": "Show what is in a package or model: inputs, outputs, operations, weights.",
-    "layout": "Show how to create and bind the tensors of a package.",
+    "layout": "Show how to create and bind the tensors of a package, or of a shader.",
     "package": "Make a Metal package, which an app loads as a library, of a Core ML package.",
     "verify": "Prove that a package gives what its source model gave.",
     "run": "Run a package on this machine: its outputs, and with --trace every operation's.",

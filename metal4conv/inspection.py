@@ -152,6 +152,15 @@ def layout_report(file: str, dims: Iterable[str] = (), function: str | None = No
     return Report("layout", data, tuple(layout_findings(manifest)))
 
 
+def emitted_shader(path: str, language: str) -> str:
+    """What `--emit` prints of a shader."""
+    from metal4conv.shader.emit import emit_shader
+    from metal4conv.shader.manifest import manifest_text, read_manifest
+
+    manifest = read_manifest(path)
+    return manifest_text(manifest) if language == "json" else emit_shader(manifest, language)
+
+
 def emitted_text(report: Report, language: str) -> str:
     """The manifest of a layout report as JSON, or as code in a language of `layout.emit`."""
     import json

@@ -68,3 +68,62 @@ def cost_lines(shader: Json) -> list[str]:
         f"about {human_bytes(estimates['register_bytes'])} of registers",
         f"a threadgroup    {human_bytes(estimates['threadgroup_bytes'])} of threadgroup memory",
     ]
+
+
+def show_shader_layout(report: Report, console: Console) -> None:
+    """Where everything lies in the weights, and what each function is to be given."""
+    shader = report.data["shader"]
+    if shader["blocks"]:
+        console.print(blocks_table(shader))
+        console.print()
+    for entry in shader["entry_points"]:
+        console.print(f"{entry['name']}: {entry_text(entry)}", markup=False, soft_wrap=True)
+        rows = [
+            (row["kind"], row["index"], row["name"], row["role"], row["port"] or "")
+            for row in entry["arguments"]
+            if row["index"] is not None
+        ]
+        rows += [
+            ("color", row["index"], row["member"], "output", channels_text(row))
+            for row in entry["attachments"]
+        ]
+        console.print(table(("bind", "index", "parameter", "role", "of"), rows, right="index"))
+        console.print()
+    for line in cost_lines(shader):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def blocks_table(shader: Json) -> Any:  # Any: a rich table
+    """The arrays in the weights' file; dimensions are innermost first."""
+    rows = [
+        (
+            row["name"],
+            f"{row['role']} of {row['layer']}",
+            row["dtype"],
+            str(row["dimensions"]),
+            str(row["used"]),
+            str(row["strides"]),
+            row["offset"],
+            row["byte_length"],
+        )
+        for row in shader["blocks"]
+    ]
+    titles = ("block", "what", "type", "dimensions", "used", "strides", "offset", "bytes")
+    return table(titles, rows, right="offset bytes")
+
+
+def channels_text(row: Json) -> str:
+    """Which features of an output an attachment has."""
+    return f"{row['output']}, features {row['first']} to {row['first'] + row['channels'] - 1}"
+
+
+def entry_text(entry: Json) -> str:
+    """How a function is run."""
+    if entry["stage"] == "fragment":
+        return "fragment function"
+    threads = f"compute function, {entry['threads_per_threadgroup']} threads a threadgroup"
+    covered = f"{entry['points_per_threadgroup']} points"
+    if entry["tile"]:
+        covered = f"a tile of {entry['tile'][0]} × {entry['tile'][1]} pixels"
+    memory = entry["threadgroup_memory_bytes"]
+    return f"{threads} for {covered}" + (f", {human_bytes(memory)} of its memory" if memory else "")
