@@ -5,13 +5,28 @@
 
 from __future__ import annotations
 
+IS_OUTSIDE = """\
+// Where the pixel of a thread lies, and whether it is none: beyond the tile, or beyond the image.
+template <typename W>
+inline int2 NAME_pixel_of(int2 origin, uint thread_index)
+{
+    return origin + int2(int(thread_index) % W::tile_width, int(thread_index) / W::tile_width);
+}
+
+template <typename W>
+inline bool NAME_is_outside(int2 at, int2 size, uint thread_index)
+{
+    return int(thread_index) >= W::tile_width * W::tile_height || at.x >= size.x || at.y >= size.y;
+}
+"""
+
 CONVOLVE_PLAIN = """\
 // The sums of one pixel, summed as float; what lies outside of the image counts as zero.
 template <typename W, typename Value>
 inline void NAME_convolve_plain(
     const device Value *image, int2 size, int2 at, const device uchar *weight, thread float *sums)
 {
-    float4 totals[W::columns4] = {};
+    float4 totals[W::quads] = {};
     const device WEIGHT4 *row = (const device WEIGHT4 *)weight;
     for (int tap = 0; tap < W::kernel_height * W::kernel_width; ++tap) {
         const int2 from = at - int2(W::left, W::above) +
@@ -20,14 +35,14 @@ inline void NAME_convolve_plain(
             const device Value *pixel = image + uint(from.y * size.x + from.x) * W::channels;
             for (int c = 0; c < W::channels; ++c) {
                 const float value = float(OPERAND(pixel[c]));
-                for (int o = 0; o < W::columns4; ++o) {
+                for (int o = 0; o < W::quads; ++o) {
                     totals[o] += value * float4(row[c * W::outputs / 4 + o]);
                 }
             }
         }
         row += W::inputs * W::outputs / 4;
     }
-    for (int o = 0; o < W::columns4 * 4; ++o) {
+    for (int o = 0; o < W::quads * 4; ++o) {
         sums[o] = totals[o / 4][o % 4];
     }
 }
@@ -152,7 +167,6 @@ inline void NAME_convolve(
         return;
     }
 #endif
-    const int2 place = int2(int(thread_index) % W::tile_width, int(thread_index) / W::tile_width);
-    NAME_convolve_plain<W>(image, size, origin + place, weight, sums);
+    NAME_convolve_plain<W>(image, size, NAME_pixel_of<W>(origin, thread_index), weight, sums);
 }
 """

@@ -209,7 +209,7 @@ def network_contents(
     seen: set[Table] = set()
     for step in weighted_steps(network):
         if isinstance(step, Linear | Convolution):
-            yield from weight_contents(step, layer, options)
+            yield from weight_contents(step, layer, options, network.is_pointwise)
             layer += 1
             continue
         for table in tables_of(step):
@@ -295,9 +295,12 @@ def vector_content(
 
 
 def weight_contents(
-    step: Weighted, number: int, options: ShaderOptions
+    step: Weighted, number: int, options: ShaderOptions, may_be_bound: bool
 ) -> Iterator[tuple[Content, Finding | None]]:
-    """A layer's weight in the options' precision, then its scales where it is int8."""
+    """A layer's weight in the options' precision, then its scales where it is int8.
+
+    Networks with convolutions make all tensors in the weights' buffer, so the host binds none.
+    """
     check_finite(step)
     outputs_first = np.asarray(step.weight, np.float32)
     finding = None
@@ -309,7 +312,7 @@ def weight_contents(
         array, used = linear_array(outputs_first)
     else:
         array, used = convolution_array(outputs_first)
-    is_tensor = isinstance(step, Linear)
+    is_tensor = isinstance(step, Linear) and may_be_bound
     yield (
         Content(
             f"w{number}", step.label, "weight", options.precision, array, used, step, is_tensor
