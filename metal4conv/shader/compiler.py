@@ -98,17 +98,21 @@ class HostBuild:
 
     `system` is the oldest one as `(26, 0)`, None for the manifest's; `without_tensors` is a
     compiler that knows no tensors, so that the shader has its plain path alone; `drop_remainder`
-    turns the rule about a static k off and drops the remainder instead.
+    turns the rule about a static k off and drops the remainder instead; `unoptimised` compiles in
+    half of the time and runs slowly.
     """
 
     system: tuple[int, int] | None = None
     without_tensors: bool = False
     drop_remainder: bool = False
+    unoptimised: bool = False
 
-    def definitions(self, manifest: ShaderManifest) -> list[str]:
-        """The macros that say so."""
+    def flags(self, manifest: ShaderManifest) -> list[str]:
+        """The compiler's flags that say so."""
         major, minor = self.system or manifest.system
         made = [f"-DMETAL4CONV_STAND_IN_SYSTEM={100 * major + minor}"]
+        if self.unoptimised:
+            made.append("-O0")
         if self.without_tensors:
             made.append("-DMETAL4CONV_STAND_IN_WITHOUT_TENSORS")
         if self.drop_remainder:
@@ -207,7 +211,7 @@ def compile_for_host(
     compiler = find_compiler()
     text = read_source(source)
     driver = driver_source(manifest)
-    flags = [*all_flags(), *build.definitions(manifest)]
+    flags = [*all_flags(), *build.flags(manifest)]
     key = "\0".join((compiler.version, *compiler.command, *flags, driver, text, headers_hash()))
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     library = folder / f"{manifest.name}-{digest}.so"

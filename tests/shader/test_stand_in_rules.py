@@ -33,7 +33,7 @@ def requested(text: str, key: str, default: str = "") -> str:
 def build_for(text: str) -> HostBuild:
     """The system that a file is for."""
     major, minor = requested(text, "system", "26.0").split(".")
-    return HostBuild(system=(int(major), int(minor)))
+    return HostBuild(system=(int(major), int(minor)), unoptimised=True)
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)

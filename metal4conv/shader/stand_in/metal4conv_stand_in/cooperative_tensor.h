@@ -59,14 +59,12 @@ struct cooperative_tensor {
     bool is_valid_element(uint16_t i) const { return Layout::element(lane_index, i) >= 0; }
     bool get_mask(uint16_t i) const { return is_valid_element(i); }
 
-    // Where the element lies: dimension 0 (the column) first.
+    // Where the element lies: dimension 0 (the column) first. A place without an element says
+    // something, too: the place of one that another thread may have.
     array<int, ranks> get_multidimensional_index(uint16_t i) const {
         int at = Layout::element(lane_index, checked(i));
         array<int, ranks> result{};
-        if (at < 0) {
-            for (size_t d = 0; d < ranks; ++d) result[d] = 0x40000000;
-            return result;
-        }
+        if (at < 0) at = lane_index;
         for (size_t d = 0; d < ranks; ++d) {
             result[d] = at % int(X::static_extent(d));
             at /= int(X::static_extent(d));
@@ -113,7 +111,7 @@ struct cooperative_tensor {
         check("cooperative_tensor.store", to);
         for (uint16_t i = 0; i < get_capacity(); ++i) {
             auto at = get_multidimensional_index(i);
-            if (is_inside(at, to)) place(at, to) = typename memory_of<E>::type(elements[i]);
+            if (is_valid_element(i) && is_inside(at, to)) place(at, to) = typename memory_of<E>::type(elements[i]);
         }
     }
     // Every thread reads its elements; those outside of the tensor stay as they are.
@@ -122,7 +120,7 @@ struct cooperative_tensor {
         check("cooperative_tensor.load", from);
         for (uint16_t i = 0; i < get_capacity(); ++i) {
             auto at = get_multidimensional_index(i);
-            if (is_inside(at, from)) elements[i] = T(place(at, from));
+            if (is_valid_element(i) && is_inside(at, from)) elements[i] = T(place(at, from));
         }
     }
 
