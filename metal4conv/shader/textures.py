@@ -7,19 +7,12 @@ from an offset that is a multiple of 256 bytes, rows from the top without gaps: 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 
-from metal4conv.errors import DamagedFile, UsageError
-from metal4conv.shader.document import (
-    LATENTS_SUFFIX,
-    SamplerLayout,
-    ShaderManifest,
-    TextureLayout,
-)
+from metal4conv.errors import UsageError
+from metal4conv.shader.document import SamplerLayout, TextureLayout
 from metal4conv.shader.latents import Latents
 
 OFFSET_ALIGNMENT = 256
@@ -30,9 +23,6 @@ MOST_TEXTURES = 128
 
 PIXEL_FORMATS = {"uint8": ("rgba8Unorm", 70), "float16": ("rgba16Float", 115)}
 """By the element's type: Swift's name and the number of MTLPixelFormat.h."""
-
-TEXEL_DTYPES = {name: np.dtype(dtype) for dtype, (name, _) in PIXEL_FORMATS.items()}
-"""The type of a channel by the pixel format's name."""
 
 
 def texture_layouts(latents: Iterable[Latents]) -> tuple[TextureLayout, ...]:
@@ -96,45 +86,6 @@ def texels_of(array: np.ndarray, layout: TextureLayout) -> np.ndarray:
     return texels
 
 
-def textures_from_file(manifest: ShaderManifest, folder: Path) -> dict[str, np.ndarray]:
-    """The textures of the latents' file beside a manifest, by name: H×W×4, uint8 or float16.
-
-    `DamagedFile` when the file is not the one that the manifest was written with.
-    """
-    if not manifest.textures:
-        return {}
-    path = folder / f"{manifest.name}{LATENTS_SUFFIX}"
-    if not path.is_file():
-        raise UsageError(
-            f"no such file: {path}",
-            where=f"the textures of {manifest.name}",
-            hint="it is written together with the shader; keep the files in one folder",
-        )
-    content = path.read_bytes()
-    needed = max(layout.offset + layout.byte_length for layout in manifest.textures)
-    if len(content) != needed:
-        raise DamagedFile(
-            f"{path} has {len(content)} bytes, its manifest says {needed}",
-            hint="write the shader again",
-        )
-    found = hashlib.sha256(content).hexdigest()
-    if manifest.latents_sha256 not in (None, found):
-        raise DamagedFile(
-            f"{path} is not the file that the manifest was written with: SHA-256 {found}, "
-            f"expected {manifest.latents_sha256}",
-            hint="write the shader again",
-        )
-    return {layout.name: texture_from_bytes(content, layout) for layout in manifest.textures}
-
-
-def texture_from_bytes(content: bytes, layout: TextureLayout) -> np.ndarray:
-    """One texture of the latents' file, H×W×4, uint8 or float16."""
-    dtype = TEXEL_DTYPES[layout.pixel_format]
-    count = layout.byte_length // dtype.itemsize
-    flat: np.ndarray = np.frombuffer(content, dtype, count, layout.offset)
-    return flat.reshape(layout.height, layout.width, 4)
-
-
 def texel_values(texels: np.ndarray) -> np.ndarray:
     """What a shader reads, float32: value/255 of uint8, the value itself of float16.
 
@@ -155,28 +106,6 @@ def sample(latents: Latents, sampler: SamplerLayout, width: int, height: int) ->
     normalised coordinates do it, with exact weights; a GPU's filter may round its weights.
     """
     return sample_texels(texel_values(latents.array), sampler, width, height)
-
-
-def sample_textures(
-    textures: Mapping[str, np.ndarray],
-    layouts: Iterable[TextureLayout],
-    sampler: SamplerLayout,
-    size: tuple[int, int],
-) -> dict[str, np.ndarray]:
-    """The same for each input that has textures, out of the textures by their names.
-
-    `size` is the grid's (width, height).
-    """
-    columns: dict[str, dict[int, np.ndarray]] = {}
-    for layout in layouts:
-        values = sample_texels(texel_values(textures[layout.name]), sampler, *size)
-        for place, channel in enumerate(layout.channels):
-            if channel >= 0:
-                columns.setdefault(layout.input, {})[channel] = values[:, place]
-    return {
-        name: np.stack([features[channel] for channel in sorted(features)], axis=1)
-        for name, features in columns.items()
-    }
 
 
 def sample_texels(

@@ -39,6 +39,12 @@ def demo(tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.fixture(scope="module")
+def drawn(demo):
+    """The material as the fragment function draws it."""
+    return rendered(demo[0])
+
+
 def test_commands_and_figures(demo):
     folder, printed = demo
     assert "$ metal4conv shader sample_models/neural_material.py:neural_material" in printed
@@ -66,9 +72,8 @@ def test_commands_and_figures(demo):
         assert rows["shader, stand-in"][1] > rows[small][1] + 4
 
 
-def test_the_fragment_functions_picture(demo, original):
-    folder, _ = demo
-    found, expected = rendered(folder), decode(SAMPLES)
+def test_the_fragment_functions_picture(drawn, original):
+    found, expected = drawn, decode(SAMPLES)
     assert found.base_color.shape == found.normal.shape == (SIZE, SIZE, 3)
     # weights and what is multiplied with them are float16: steps of 2^-11
     np.testing.assert_allclose(found.base_color, expected.base_color, atol=0.004)
@@ -79,15 +84,14 @@ def test_the_fragment_functions_picture(demo, original):
     assert figures["normal_degrees"] < 2.3
 
 
-def test_pictures(demo):
+def test_pictures(demo, drawn):
     folder, _ = demo
     with Image.open(folder / "neural_material.png") as picture:
         maps = np.asarray(picture, np.float32) / 255
     assert maps.shape == (SIZE, 3 * SIZE, 3)
-    found = rendered(folder)
-    for number, part in enumerate((found.base_color, found.normal / 2 + 0.5, lit(found))):
-        drawn = maps[:, number * SIZE : (number + 1) * SIZE]
-        np.testing.assert_allclose(drawn, part, atol=0.51 / 255)
+    for number, part in enumerate((drawn.base_color, drawn.normal / 2 + 0.5, lit(drawn))):
+        found = maps[:, number * SIZE : (number + 1) * SIZE]
+        np.testing.assert_allclose(found, part, atol=0.51 / 255)
     with Image.open(folder / "neural_material_lit.png") as picture:
         assert picture.size == (4 * 384, 384)
 

@@ -21,9 +21,7 @@ from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.textures import (
     latents_bytes,
     sample,
-    sample_textures,
     texture_layouts,
-    textures_from_file,
 )
 from tests.shader.handmade import Hand, manifest_of, written
 
@@ -105,16 +103,6 @@ def test_sampled_in_the_shader_or_before(
             assert list(found) == ["radiance", "gloss"]
             for name, values in found.items():
                 np.testing.assert_allclose(values, expected[name], atol=2e-5)
-
-
-def test_the_latents_file_holds_what_is_sampled(tmp_path: Path, build: Path) -> None:
-    hand, latents = material()
-    sampler = SamplerLayout()
-    shader = files(tmp_path, hand, latents, sampler, build)
-    textures = textures_from_file(shader.manifest, tmp_path)
-    found = sample_textures(textures, shader.manifest.textures, sampler, (7, 5))
-    for item in latents:
-        np.testing.assert_array_equal(found[item.input], sample(item, sampler, 7, 5))
 
 
 @pytest.mark.parametrize("fault", ["rows upside down", "channels in another order", "half a texel"])

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from metal4conv.errors import DamagedFile, UsageError
-from metal4conv.shader.document import Estimates, SamplerLayout, ShaderManifest
+from metal4conv.errors import UsageError
+from metal4conv.shader.document import SamplerLayout
 from metal4conv.shader.latents import Latents
 from metal4conv.shader.textures import (
     latents_bytes,
     sample,
-    sample_textures,
     texture_layouts,
-    textures_from_file,
 )
 
 
@@ -28,30 +23,6 @@ def drawn(shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
     if dtype == "uint8":
         return random.integers(0, 256, shape, np.uint8)
     return random.standard_normal(shape).astype(dtype)
-
-
-def manifest_with(latents: tuple[Latents, ...], sha256: str | None = None) -> ShaderManifest:
-    return ShaderManifest(
-        name="wall",
-        source={},
-        precision="float16",
-        tensors="inline",
-        inline_weights=False,
-        system=(26, 0),
-        evaluate=None,
-        inputs=(),
-        outputs=(),
-        entry_points=(),
-        constants=(),
-        blocks=(),
-        weights_bytes=0,
-        weights_sha256="",
-        source_sha256="",
-        estimates=Estimates(0, 0, 0, 0),
-        textures=texture_layouts(latents),
-        sampler=SamplerLayout(),
-        latents_sha256=sha256,
-    )
 
 
 def test_bytes_by_hand() -> None:
@@ -79,40 +50,27 @@ def test_pixel_formats() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
 @pytest.mark.parametrize("channels", [1, 3, 4, 5, 8, 9])
-def test_file_and_back(tmp_path: Path, channels: int, dtype: str) -> None:
+def test_bytes_and_back(channels: int, dtype: str) -> None:
     latents = (Latents("a", drawn((5, 3, channels), dtype)), Latents("b", drawn((2, 2, 6))))
-    content = latents_bytes(latents)
-    (tmp_path / "wall.latents").write_bytes(content)
-    manifest = manifest_with(latents, hashlib.sha256(content).hexdigest())
-    textures = textures_from_file(manifest, tmp_path)
-    assert len(textures) == len(manifest.textures) == math.ceil(channels / 4) + 2
+    content, layouts = latents_bytes(latents), texture_layouts(latents)
+    assert len(layouts) == math.ceil(channels / 4) + 2
+    assert len(content) == layouts[-1].offset + layouts[-1].byte_length
     for item in latents:
         rebuilt = np.zeros_like(item.array)
-        for layout in manifest.textures:
+        for layout in layouts:
+            if layout.input != item.input:
+                continue
             assert layout.offset % 256 == 0
-            texels = textures[layout.name]
-            assert texels.shape == (layout.height, layout.width, 4)
-            for place, channel in enumerate(layout.channels):
-                if channel < 0:
-                    assert not texels[:, :, place].any()
-                elif layout.input == item.input:
-                    rebuilt[:, :, channel] = texels[:, :, place]
+            for row in range(layout.height):
+                start = layout.offset + row * layout.bytes_per_row
+                line = content[start : start + layout.bytes_per_row]
+                texels = np.frombuffer(line, item.array.dtype).reshape(layout.width, 4)
+                for place, channel in enumerate(layout.channels):
+                    if channel < 0:
+                        assert not texels[:, place].any()
+                    else:
+                        rebuilt[row, :, channel] = texels[:, place]
         np.testing.assert_array_equal(rebuilt, item.array)
-
-
-def test_a_file_that_is_not_the_manifests(tmp_path: Path) -> None:
-    latents = (Latents("a", drawn((5, 3, 4))),)
-    manifest = manifest_with(latents, hashlib.sha256(latents_bytes(latents)).hexdigest())
-    assert textures_from_file(replace(manifest, textures=()), tmp_path) == {}
-    with pytest.raises(UsageError, match=r"no such file: .*wall\.latents"):
-        textures_from_file(manifest, tmp_path)
-    path = tmp_path / "wall.latents"
-    path.write_bytes(bytes(59))
-    with pytest.raises(DamagedFile, match="has 59 bytes, its manifest says 60"):
-        textures_from_file(manifest, tmp_path)
-    path.write_bytes(bytes(60))
-    with pytest.raises(DamagedFile, match="is not the file that the manifest was written with"):
-        textures_from_file(manifest, tmp_path)
 
 
 def test_more_textures_than_a_function_takes() -> None:
@@ -196,16 +154,3 @@ def test_samples_against_torch() -> None:
     np.testing.assert_allclose(
         found.reshape(height, width, 4), expected[0].permute(1, 2, 0).numpy(), atol=2e-5
     )
-
-
-@pytest.mark.parametrize("filter_", ["linear", "nearest"])
-def test_textures_give_what_the_latents_give(filter_: str, tmp_path: Path) -> None:
-    latents = (Latents("a", drawn((5, 3, 7), "float16")), Latents("b", drawn((4, 4, 2))))
-    (tmp_path / "wall.latents").write_bytes(latents_bytes(latents))
-    manifest = manifest_with(latents)
-    sampler = SamplerLayout(filter_)
-    textures = textures_from_file(manifest, tmp_path)
-    found = sample_textures(textures, manifest.textures, sampler, (6, 10))
-    assert list(found) == ["a", "b"]
-    for item in latents:
-        np.testing.assert_array_equal(found[item.input], sample(item, sampler, 6, 10))
