@@ -42,7 +42,13 @@ ADDRESSES = ("clamp_to_zero", "clamp_to_edge", "repeat", "mirrored_repeat", "cla
 
 MESSAGE_BYTES = 1024
 GUARD_BYTES = 4096
-"""Before and after each buffer: filled with 0xff, which is not-a-number in all formats."""
+"""Before and after each buffer."""
+
+NOT_A_NUMBER = 0xFF
+"""Bytes that are not-a-number in all formats: around what is read, and where nothing is written."""
+
+WRITTEN_GUARD = 0xFD
+"""Bytes around what is written: another pattern, as not-a-number is what may be written there."""
 
 ALIGNMENT = 256
 
@@ -108,6 +114,7 @@ class Memory:
 
     whole: np.ndarray
     bytes: np.ndarray
+    guard: int
 
     @property
     def address(self) -> int:
@@ -118,22 +125,20 @@ class Memory:
         """`RejectedShader` when something wrote beyond the bytes."""
         start = self.address - int(self.whole.ctypes.data)
         end = start + self.bytes.size
-        if (self.whole[:start] != 0xFF).any():
+        if (self.whole[:start] != self.guard).any():
             raise RejectedShader(f'the shader writes before the start of buffer "{name}"')
-        if (self.whole[end:] != 0xFF).any():
+        if (self.whole[end:] != self.guard).any():
             raise RejectedShader(f'the shader writes beyond the end of buffer "{name}"')
 
 
-def guarded(content: bytes | np.ndarray | int) -> Memory:
-    """Memory with this content, or of so many bytes that are 0xff."""
-    if isinstance(content, int):
-        content = np.full(content, 0xFF, np.uint8)
+def guarded(content: bytes | np.ndarray, guard: int = NOT_A_NUMBER) -> Memory:
+    """Memory with this content."""
     given = np.frombuffer(content, np.uint8)
-    whole = np.full(given.size + 2 * GUARD_BYTES + ALIGNMENT, 0xFF, np.uint8)
+    whole = np.full(given.size + 2 * GUARD_BYTES + ALIGNMENT, guard, np.uint8)
     start = GUARD_BYTES + -(int(whole.ctypes.data) + GUARD_BYTES) % ALIGNMENT
     inner = whole[start : start + given.size]
     inner[:] = given
-    return Memory(whole, inner)
+    return Memory(whole, inner, guard)
 
 
 @dataclass
@@ -340,22 +345,23 @@ class Call:
         name = argument.port or argument.name
         if argument.role == "parameters":
             memory = guarded(struct.pack("<II", *self.size))
-        elif argument.role == "output" or name not in self.inputs:
-            memory = self.new_rows(argument, name)
+        elif argument.role == "output" or (argument.role == "image" and name not in self.inputs):
+            memory = self.new_rows(name)
+        elif name not in self.inputs:
+            raise UsageError(
+                f'input "{name}" is missing', hint=f"inputs given: {', '.join(self.inputs)}"
+            )
         else:
             memory = guarded(self.rows(name))
         self.memory[f"{argument.role} {name}"] = memory
         result.data = memory.address
         result.bytes = memory.bytes.size
 
-    def new_rows(self, argument: Argument, name: str) -> Memory:
+    def new_rows(self, name: str) -> Memory:
         """Memory for what the entry point writes."""
-        if argument.role == "input":
-            raise UsageError(
-                f'input "{name}" is missing', hint=f"inputs given: {', '.join(self.inputs)}"
-            )
         width, dtype = self.row_format(name)
-        memory = guarded(self.points * width * dtype.itemsize)
+        empty = np.full(self.points * width * dtype.itemsize, NOT_A_NUMBER, np.uint8)
+        memory = guarded(empty, WRITTEN_GUARD)
         self.made[name] = (memory, dtype, width)
         return memory
 
@@ -422,14 +428,12 @@ class Call:
         made = []
         for attachment in self.entry.attachments:
             name = attachment.output
-            width, dtype = self.row_format(name)
             if name not in self.made:
-                memory = guarded(self.points * width * dtype.itemsize)
-                self.memory[f"output {name}"] = memory
-                self.made[name] = (memory, dtype, width)
+                self.memory[f"output {name}"] = self.new_rows(name)
+            memory, _, width = self.made[name]
             made.append(
                 Target(
-                    rows=self.made[name][0].address,
+                    rows=memory.address,
                     row_width=width,
                     first=attachment.first,
                     channels=attachment.channels,
