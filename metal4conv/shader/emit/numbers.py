@@ -9,6 +9,7 @@ from pathlib import Path
 from metal4conv.layout.emit.cpp import Macro, prefix_of
 from metal4conv.layout.emit.identifiers import C_WORDS, Identifiers, c_literal, plain
 from metal4conv.layout.emit.templates import fill
+from metal4conv.layout.rules import DATA_TYPES
 from metal4conv.shader.document import (
     FORMAT,
     LATENTS_SUFFIX,
@@ -96,6 +97,7 @@ class CBlock:
     macros: tuple[Macro, ...]
     dimensions: str
     strides: str
+    data_type: str
     block: WeightBlock
 
 
@@ -252,6 +254,7 @@ def c_block(block: WeightBlock, prefix: str, identifiers: Identifiers) -> CBlock
         macros=tuple(macros),
         dimensions=", ".join(map(str, padded(block.dimensions))),
         strides=", ".join(map(str, padded(block.strides))),
+        data_type=DATA_TYPES[block.dtype].constant,
         block=block,
     )
 

@@ -119,13 +119,13 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block denoiser_w0_block(void)
 {
     const metal4conv_shader_block block = {
-        0,
-        432,
-        {8, 3, 3, 3},
-        {1, 8, 24, 72},
-        4,
-        16,
-        -1,
+        0, // offset
+        432, // bytes
+        {8, 3, 3, 3}, // dimensions
+        {1, 8, 24, 72}, // strides
+        4, // rank
+        16, // MTLTensorDataTypeFloat16
+        -1, // index
     };
     return block;
 }
@@ -136,13 +136,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block denoiser_w0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block denoiser_w1_block(void)
 {
     const metal4conv_shader_block block = {
-        512,
-        432,
-        {3, 8, 3, 3},
-        {1, 3, 24, 72},
-        4,
-        16,
-        -1,
+        512, // offset
+        432, // bytes
+        {3, 8, 3, 3}, // dimensions
+        {1, 3, 24, 72}, // strides
+        4, // rank
+        16, // MTLTensorDataTypeFloat16
+        -1, // index
     };
     return block;
 }
@@ -156,15 +156,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function denoiser_pass_0(void)
 {
     const metal4conv_shader_function function = {
         "denoiser_pass_0",
-        4,
-        0,
-        0,
-        128,
-        64,
-        8,
-        8,
-        8192,
-        0,
+        4, // buffers
+        0, // textures
+        0, // samplers
+        128, // threads in a threadgroup
+        64, // points
+        8, // width of a tile
+        8, // and height
+        8192, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }
@@ -179,15 +179,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function denoiser_pass_1(void)
 {
     const metal4conv_shader_function function = {
         "denoiser_pass_1",
-        5,
-        0,
-        0,
-        128,
-        64,
-        8,
-        8,
-        8192,
-        0,
+        5, // buffers
+        0, // textures
+        0, // samplers
+        128, // threads in a threadgroup
+        64, // points
+        8, // width of a tile
+        8, // and height
+        8192, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }

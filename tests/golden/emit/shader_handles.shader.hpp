@@ -127,13 +127,13 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_w0_block(void)
 {
     const metal4conv_shader_block block = {
-        0,
-        2048,
-        {32, 32, 0, 0},
-        {1, 32, 0, 0},
-        2,
-        16,
-        1,
+        0, // offset
+        2048, // bytes
+        {32, 32, 0, 0}, // dimensions
+        {1, 32, 0, 0}, // strides
+        2, // rank
+        16, // MTLTensorDataTypeFloat16
+        1, // index
     };
     return block;
 }
@@ -144,13 +144,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_w0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_b0_block(void)
 {
     const metal4conv_shader_block block = {
-        2048,
-        128,
-        {32, 0, 0, 0},
-        {1, 0, 0, 0},
-        1,
-        3,
-        -1,
+        2048, // offset
+        128, // bytes
+        {32, 0, 0, 0}, // dimensions
+        {1, 0, 0, 0}, // strides
+        1, // rank
+        3, // MTLTensorDataTypeFloat32
+        -1, // index
     };
     return block;
 }
@@ -161,13 +161,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_b0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_w1_block(void)
 {
     const metal4conv_shader_block block = {
-        2176,
-        1024,
-        {32, 16, 0, 0},
-        {1, 32, 0, 0},
-        2,
-        16,
-        2,
+        2176, // offset
+        1024, // bytes
+        {32, 16, 0, 0}, // dimensions
+        {1, 32, 0, 0}, // strides
+        2, // rank
+        16, // MTLTensorDataTypeFloat16
+        2, // index
     };
     return block;
 }
@@ -178,13 +178,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_w1_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block field_b1_block(void)
 {
     const metal4conv_shader_block block = {
-        3200,
-        64,
-        {16, 0, 0, 0},
-        {1, 0, 0, 0},
-        1,
-        3,
-        -1,
+        3200, // offset
+        64, // bytes
+        {16, 0, 0, 0}, // dimensions
+        {1, 0, 0, 0}, // strides
+        1, // rank
+        3, // MTLTensorDataTypeFloat32
+        -1, // index
     };
     return block;
 }
@@ -200,15 +200,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function field_fragment(void)
 {
     const metal4conv_shader_function function = {
         "field_fragment",
-        6,
-        0,
-        0,
-        1,
-        1,
-        0,
-        0,
-        0,
-        0,
+        6, // buffers
+        0, // textures
+        0, // samplers
+        1, // threads in a threadgroup
+        1, // points
+        0, // width of a tile
+        0, // and height
+        0, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }
@@ -226,15 +226,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function field_compute(void)
 {
     const metal4conv_shader_function function = {
         "field_compute",
-        8,
-        0,
-        0,
-        64,
-        64,
-        0,
-        0,
-        12288,
-        0,
+        8, // buffers
+        0, // textures
+        0, // samplers
+        64, // threads in a threadgroup
+        64, // points
+        0, // width of a tile
+        0, // and height
+        12288, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }

@@ -125,13 +125,13 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_w0_block(void)
 {
     const metal4conv_shader_block block = {
-        0,
-        512,
-        {32, 16, 0, 0},
-        {1, 32, 0, 0},
-        2,
-        45,
-        -1,
+        0, // offset
+        512, // bytes
+        {32, 16, 0, 0}, // dimensions
+        {1, 32, 0, 0}, // strides
+        2, // rank
+        45, // MTLTensorDataTypeInt8
+        -1, // index
     };
     return block;
 }
@@ -142,13 +142,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_w0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_s0_block(void)
 {
     const metal4conv_shader_block block = {
-        512,
-        64,
-        {16, 0, 0, 0},
-        {1, 0, 0, 0},
-        1,
-        3,
-        -1,
+        512, // offset
+        64, // bytes
+        {16, 0, 0, 0}, // dimensions
+        {1, 0, 0, 0}, // strides
+        1, // rank
+        3, // MTLTensorDataTypeFloat32
+        -1, // index
     };
     return block;
 }
@@ -159,13 +159,13 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_s0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_b0_block(void)
 {
     const metal4conv_shader_block block = {
-        640,
-        64,
-        {16, 0, 0, 0},
-        {1, 0, 0, 0},
-        1,
-        3,
-        -1,
+        640, // offset
+        64, // bytes
+        {16, 0, 0, 0}, // dimensions
+        {1, 0, 0, 0}, // strides
+        1, // rank
+        3, // MTLTensorDataTypeFloat32
+        -1, // index
     };
     return block;
 }
@@ -174,12 +174,12 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_block material_b0_block(void)
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_texture material_latents_texture0(void)
 {
     const metal4conv_shader_texture texture = {
-        0,
-        32,
-        128,
-        8,
-        4,
-        70,
+        0, // offset
+        32, // bytes of a row
+        128, // bytes
+        8, // width
+        4, // height
+        70, // MTLPixelFormatRGBA8Unorm
     };
     return texture;
 }
@@ -188,12 +188,12 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_texture material_latents_texture0(vo
 METAL4CONV_SHADER_NUMBERS metal4conv_shader_texture material_latents_texture1(void)
 {
     const metal4conv_shader_texture texture = {
-        256,
-        32,
-        128,
-        8,
-        4,
-        70,
+        256, // offset
+        32, // bytes of a row
+        128, // bytes
+        8, // width
+        4, // height
+        70, // MTLPixelFormatRGBA8Unorm
     };
     return texture;
 }
@@ -207,15 +207,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function material_fragment(void)
 {
     const metal4conv_shader_function function = {
         "material_fragment",
-        1,
-        2,
-        1,
-        1,
-        1,
-        0,
-        0,
-        0,
-        0,
+        1, // buffers
+        2, // textures
+        1, // samplers
+        1, // threads in a threadgroup
+        1, // points
+        0, // width of a tile
+        0, // and height
+        0, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }
@@ -229,15 +229,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function material_compute(void)
 {
     const metal4conv_shader_function function = {
         "material_compute",
-        4,
-        0,
-        0,
-        32,
-        32,
-        0,
-        0,
-        4096,
-        0,
+        4, // buffers
+        0, // textures
+        0, // samplers
+        32, // threads in a threadgroup
+        32, // points
+        0, // width of a tile
+        0, // and height
+        4096, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }
@@ -253,15 +253,15 @@ METAL4CONV_SHADER_NUMBERS metal4conv_shader_function material_texture_compute(vo
 {
     const metal4conv_shader_function function = {
         "material_texture_compute",
-        3,
-        2,
-        1,
-        32,
-        32,
-        0,
-        0,
-        4096,
-        0,
+        3, // buffers
+        2, // textures
+        1, // samplers
+        32, // threads in a threadgroup
+        32, // points
+        0, // width of a tile
+        0, // and height
+        4096, // bytes of threadgroup memory
+        0, // at this index
     };
     return function;
 }
