@@ -5,13 +5,21 @@ Written apart from the generator of Metal source, to be compared with what that 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from metal4conv.errors import UsageError
+from metal4conv.shader.element_functions import ELEMENT_FUNCTIONS, Function
+from metal4conv.shader.intervals import (
+    Interval,
+    applied,
+    as_half,
+    exactly,
+    matrix_product,
+    reduced,
+)
 from metal4conv.shader.network import (
     Assign,
     Call,
@@ -22,16 +30,16 @@ from metal4conv.shader.network import (
     Linear,
     Network,
     Number,
+    Pass,
     PointProgram,
     Reduce,
     Step,
     Table,
 )
+from metal4conv.shader.options import Precision
 
 Values = dict[str, np.ndarray]
 """Rows of vectors, points × width, by the vectors' names."""
-
-Function = Callable[..., np.ndarray]
 
 
 def evaluate(
@@ -39,11 +47,14 @@ def evaluate(
     inputs: Mapping[str, np.ndarray],
     dtype: npt.DTypeLike = np.float64,
     size: tuple[int, int] | None = None,
+    precision: Precision | None = None,
 ) -> dict[str, np.ndarray]:
     """The outputs of a network by port, points × width, for its inputs by port.
 
     A uniform input has one row. Everything is computed in `dtype`. `size` is the image's width and
-    height, which a network with convolutions needs: its points are the pixels, row after row.
+    height, which a network with convolutions needs: its points are the pixels, row after row. With
+    a `precision`, weights and the operands of layers are rounded as a shader of that precision
+    stores them; the rest is not.
     """
     rows = {port.name: np.asarray(inputs[port.name], dtype) for port in network.inputs}
     points = point_count(network, rows)
@@ -53,8 +64,10 @@ def evaluate(
     for one in network.passes:
         given = [images[name] for name in one.reads]
         if one.convolution is not None:
-            given.insert(0, convolve(one.convolution, images[one.convolution.image], size))
-        results = evaluate_program(one.program, given)
+            given.insert(
+                0, convolve(one.convolution, images[one.convolution.image], size, precision)
+            )
+        results = evaluate_program(one.program, given, precision)
         images |= dict(zip(one.writes, results, strict=True))
     return {port.name: images[port.name] for port in network.outputs}
 
@@ -78,21 +91,24 @@ def point_count(network: Network, rows: Mapping[str, np.ndarray]) -> int:
     return next(iter(counts.values()), 1)
 
 
-def evaluate_program(program: PointProgram, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def evaluate_program(
+    program: PointProgram, inputs: Sequence[np.ndarray], precision: Precision | None = None
+) -> list[np.ndarray]:
     """The outputs of a program for its inputs: rows, points × width, in the inputs' dtype."""
     names = [vector.name for vector in program.inputs]
     values: Values = dict(zip(names, inputs, strict=True))
     for step in program.steps:
-        values[step.result.name] = step_rows(step, values)
+        values[step.result.name] = step_rows(step, values, precision)
     return [values[vector.name] for vector in program.outputs]
 
 
-def step_rows(step: Step, values: Values) -> np.ndarray:
+def step_rows(step: Step, values: Values, precision: Precision | None) -> np.ndarray:
     """The result of one step."""
     match step:
         case Linear():
-            operand = values[step.operand.name]
-            return np.asarray(operand @ step.weight.astype(operand.dtype).T)
+            operand = stored_operand(values[step.operand.name], precision)
+            weight = stored_weight(step.weight, precision)
+            return np.asarray(operand @ weight.astype(operand.dtype).T)
         case Assign():
             pieces = [
                 expression_rows(piece.expression, piece.width, values) for piece in step.pieces
@@ -103,6 +119,30 @@ def step_rows(step: Step, values: Values) -> np.ndarray:
             terms = expression_rows(step.expression, count, values)
             grouped = terms.reshape(len(terms), step.result.width, step.count)
             return REDUCTIONS[step.operation](grouped)
+
+
+def stored_operand(operand: np.ndarray, precision: Precision | None) -> np.ndarray:
+    """What a layer multiplies with its weight: float16 unless all is float32."""
+    if precision in (None, "float32"):
+        return operand
+    with np.errstate(over="ignore"):
+        return operand.astype(np.float16).astype(operand.dtype)
+
+
+def stored_weight(weight: np.ndarray, precision: Precision | None) -> np.ndarray:
+    """A weight as it comes back from its storage, float64.
+
+    int8 has for each output a float32 scale that makes its largest weight 127.
+    """
+    if precision in (None, "float32"):
+        return weight.astype(np.float64)
+    if precision == "float16":
+        with np.errstate(over="ignore"):
+            return weight.astype(np.float16).astype(np.float64)
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+    scales = np.abs(flat).max(axis=1, keepdims=True, initial=0) / 127
+    scales = np.where(scales == 0, 1, scales).astype(np.float32).astype(np.float64)
+    return np.asarray((np.clip(np.rint(flat / scales), -127, 127) * scales).reshape(weight.shape))
 
 
 def joinable(pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -141,113 +181,146 @@ def places(index: Index, width: int) -> np.ndarray:
 
 
 def convolve(
-    convolution: Convolution, image: np.ndarray, size: tuple[int, int] | None
+    convolution: Convolution,
+    image: np.ndarray,
+    size: tuple[int, int] | None,
+    precision: Precision | None = None,
 ) -> np.ndarray:
     """The sums of a convolution: pixels × outputs."""
+    weight = stored_weight(convolution.weight, precision).astype(image.dtype)
+    return windows(stored_operand(image, precision), weight, convolution.padding, size)
+
+
+def windows(
+    image: np.ndarray, weight: np.ndarray, padding: tuple[int, int], size: tuple[int, int] | None
+) -> np.ndarray:
+    """Sums of products with an OIHW weight around each pixel, zeros outside: pixels × outputs."""
     if size is None:
         raise UsageError("a network with convolutions takes the width and height of its image")
     width, height = size
     if width * height != len(image):
         raise UsageError(f"an image of {width} × {height} pixels has no {len(image)} rows")
-    top, left = convolution.padding
-    rows, columns = convolution.weight.shape[2:]
+    top, left = padding
+    rows, columns = weight.shape[2:]
     pixels = image.reshape(height, width, -1)
     bottom, right = rows - 1 - top, columns - 1 - left
     padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)))
-    taps = (
-        padded[y : y + height, x : x + width] @ convolution.weight[:, :, y, x].T.astype(image.dtype)
-        for y in range(rows)
-        for x in range(columns)
+    total = np.zeros((height, width, len(weight)), image.dtype)
+    for y in range(rows):
+        for x in range(columns):
+            total += padded[y : y + height, x : x + width] @ weight[:, :, y, x].T
+    return total.reshape(len(image), len(weight))
+
+
+def error_bound(
+    network: Network,
+    inputs: Mapping[str, np.ndarray],
+    precision: Precision,
+    size: tuple[int, int] | None = None,
+) -> dict[str, np.ndarray]:
+    """The most that a shader of this precision may be off, for each element of each output.
+
+    It is the distance of the exact result from the ends of an interval that holds all that the
+    shader may compute: with weights as stored, operands rounded where layers read them, sums in any
+    order, functions off by a few units in the last place. Infinite where float16 overflows, or a
+    function is close to where it is not defined. Rounding to float16 keeps the order of numbers,
+    so an interval that holds one float16 number alone stays as narrow as that.
+    """
+    exact = evaluate(network, inputs, np.float64, size)
+    points = len(next(iter(exact.values())))
+    images = {
+        port.name: exactly(
+            np.broadcast_to(
+                np.asarray(inputs[port.name], np.float32).astype(np.float64), (points, port.width)
+            )
+        )
+        for port in network.inputs
+    }
+    for one in network.passes:
+        with np.errstate(all="ignore"):  # what is lost is infinite, which the caller sees
+            images |= bounded_pass(one, images, size, precision)
+    return {name: distance(exact[name], images[name]) for name in exact}
+
+
+def bounded_pass(
+    one: Pass,
+    images: Mapping[str, Interval],
+    size: tuple[int, int] | None,
+    precision: Precision,
+) -> dict[str, Interval]:
+    """What the results of a pass may be, by port or image."""
+    given = [images[name] for name in one.reads]
+    if one.convolution is not None:
+        given.insert(0, bounded_sums(one.convolution, images, size, precision))
+    values = {vector.name: found for vector, found in zip(one.program.inputs, given, strict=True)}
+    for step in one.program.steps:
+        values[step.result.name] = bounded_step(step, values, precision)
+    results = (values[vector.name] for vector in one.program.outputs)
+    return dict(zip(one.writes, results, strict=True))
+
+
+def distance(exact: np.ndarray, found: Interval) -> np.ndarray:
+    """The distance to the farther end of an interval; infinite where there is no number."""
+    with np.errstate(invalid="ignore"):
+        farthest = np.maximum(found.high - exact, exact - found.low)
+    return np.where(np.isnan(farthest), np.inf, farthest)
+
+
+def bounded_sums(
+    convolution: Convolution,
+    images: Mapping[str, Interval],
+    size: tuple[int, int] | None,
+    precision: Precision,
+) -> Interval:
+    """What the sums of a convolution may be."""
+    weight = stored_weight(convolution.weight, precision)
+    operand = images[convolution.image]
+    return matrix_product(
+        lambda image, factors: windows(image, factors, convolution.padding, size),
+        operand if precision == "float32" else as_half(operand),
+        weight,
+        weight[0].size,
     )
-    total: np.ndarray = sum(taps, np.zeros((), image.dtype))
-    return total.reshape(len(image), convolution.result.width)
 
 
-def error_function(x: np.ndarray) -> np.ndarray:
-    """erf of each element."""
-    return np.array([math.erf(value) for value in x.ravel().tolist()], x.dtype).reshape(x.shape)
+def bounded_step(step: Step, values: Mapping[str, Interval], precision: Precision) -> Interval:
+    """What the result of a step may be."""
+    match step:
+        case Linear():
+            operand = values[step.operand.name]
+            return matrix_product(
+                lambda rows, weight: rows @ weight.T,
+                operand if precision == "float32" else as_half(operand),
+                stored_weight(step.weight, precision),
+                step.operand.width,
+            )
+        case Assign():
+            pieces = [
+                bounded_expression(piece.expression, piece.width, values) for piece in step.pieces
+            ]
+            low = np.concatenate(joinable([piece.low for piece in pieces]), axis=1)
+            high = np.concatenate(joinable([piece.high for piece in pieces]), axis=1)
+            return Interval(low, high)
+        case Reduce():
+            terms = bounded_expression(step.expression, step.result.width * step.count, values)
+            shape = (len(terms.low), step.result.width, step.count)
+            return reduced(
+                step.operation, Interval(terms.low.reshape(shape), terms.high.reshape(shape))
+            )
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """`1 / (1 + exp(-x))`, without overflow."""
-    half = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, half) / (1 + half))
-
-
-def softplus(x: np.ndarray) -> np.ndarray:
-    """`log(1 + exp(x))`, without overflow."""
-    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    """`x` times the share of a normal distribution below it."""
-    return np.asarray(0.5 * x * (1 + error_function(x / math.sqrt(2))))
-
-
-def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """What MIL calls gelu's TANH_APPROXIMATION."""
-    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
-
-
-def gelu_sigmoid(x: np.ndarray) -> np.ndarray:
-    """What MIL calls gelu's SIGMOID_APPROXIMATION."""
-    return np.asarray(x * sigmoid(1.702 * x))
-
-
-ELEMENT_FUNCTIONS: Mapping[str, Function] = {
-    "abs": np.abs,
-    "acos": np.arccos,
-    "asin": np.arcsin,
-    "atan": np.arctan,
-    "ceil": np.ceil,
-    "cos": np.cos,
-    "cosh": np.cosh,
-    "erf": error_function,
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "floor": np.floor,
-    "log": np.log,
-    "negate": np.negative,
-    "reciprocal": lambda x: 1 / x,
-    "round": np.round,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "sign": np.sign,
-    "sin": np.sin,
-    "sinh": np.sinh,
-    "sqrt": np.sqrt,
-    "tan": np.tan,
-    "tanh": np.tanh,
-    "truncate": np.trunc,
-    "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": sigmoid,
-    "silu": lambda x: x * sigmoid(x),
-    "gelu": gelu,
-    "gelu_tanh": gelu_tanh,
-    "gelu_sigmoid": gelu_sigmoid,
-    "softplus": softplus,
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "leaky_relu": lambda x, slope: np.where(x >= 0, x, slope * x),
-    "elu": lambda x, scale: np.where(x > 0, x, scale * np.expm1(np.minimum(x, 0))),
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "power": np.power,
-    "minimum": np.minimum,
-    "maximum": np.maximum,
-    "modulo": np.mod,
-    "floor_divide": np.floor_divide,
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "less": np.less,
-    "less_equal": np.less_equal,
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-    "logical_and": np.logical_and,
-    "logical_or": np.logical_or,
-    "logical_xor": np.logical_xor,
-    "logical_not": np.logical_not,
-    "select": lambda condition, then, otherwise: np.where(condition != 0, then, otherwise),
-    "clamp": lambda x, low, high: np.minimum(np.maximum(x, low), high),
-}
-"""The functions of `network.FUNCTIONS` on arrays."""
+def bounded_expression(
+    expression: Expression, width: int, values: Mapping[str, Interval]
+) -> Interval:
+    """What an expression may be for i from 0 to `width` - 1."""
+    match expression:
+        case Element(vector, index):
+            return values[vector.name].pick(places(index, width))
+        case Number(value):
+            return exactly(np.full((1, width), value))
+        case Table(table, index):
+            return exactly(table[places(index, width)][None].astype(np.float64))
+        case Call(function, arguments):
+            found = [bounded_expression(argument, width, values) for argument in arguments]
+            is_square = function == "multiply" and arguments[0] == arguments[1]
+            return applied(function, found, is_square=is_square)
