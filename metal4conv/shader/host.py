@@ -143,7 +143,9 @@ def guarded(content: bytes | np.ndarray, guard: int = NOT_A_NUMBER) -> Memory:
 
 @dataclass
 class HostShader:
-    """A shader that runs here. Its library is compiled when the first entry point runs."""
+    """A shader that runs here. Its library is compiled when the first entry point runs, into
+    `folder`, where it is found again, or for this object alone.
+    """
 
     manifest: ShaderManifest
     source: Path
@@ -152,15 +154,14 @@ class HostShader:
     folder: Path | None = None
     build: HostBuild = field(default_factory=HostBuild)
     library: ctypes.CDLL | None = None
-    temporary: tempfile.TemporaryDirectory[str] | None = None
     weights_memory: Memory | None = None
 
-    def compile(self) -> Path:
-        """The shared library's file."""
-        if self.folder is None:
-            self.temporary = tempfile.TemporaryDirectory(prefix="metal4conv-")
-            self.folder = Path(self.temporary.name)
-        return compile_for_host(self.source, self.manifest, self.folder, self.build)
+    def compile(self, folder: Path | None = None) -> Path:
+        """The shared library's file in a folder, this shader's own by default."""
+        where = folder or self.folder
+        if where is None:
+            raise UsageError("a shader is compiled into a folder, and none is given")
+        return compile_for_host(self.source, self.manifest, where, self.build)
 
     def run(
         self,
@@ -210,10 +211,12 @@ class HostShader:
 
     def opened(self) -> ctypes.CDLL:
         """The library in this process."""
+        if self.library is None and self.folder is not None:
+            self.library = loaded(self.compile())
         if self.library is None:
-            self.library = ctypes.CDLL(str(self.compile()))
-            self.library.metal4conv_run.argtypes = (ctypes.POINTER(Dispatch),)
-            self.library.metal4conv_run.restype = ctypes.c_int
+            # once it is loaded nobody needs the file
+            with tempfile.TemporaryDirectory(prefix="metal4conv-") as folder:
+                self.library = loaded(self.compile(Path(folder)))
         return self.library
 
     def weights_at(self, offset: int = 0) -> int:
@@ -221,6 +224,14 @@ class HostShader:
         if self.weights_memory is None:
             self.weights_memory = guarded(self.weights)
         return self.weights_memory.address + offset
+
+
+def loaded(file: Path) -> ctypes.CDLL:
+    """A library with its function declared."""
+    library = ctypes.CDLL(str(file))
+    library.metal4conv_run.argtypes = (ctypes.POINTER(Dispatch),)
+    library.metal4conv_run.restype = ctypes.c_int
+    return library
 
 
 def open_shader(manifest_path: str | Path, folder: Path | None = None) -> HostShader:
@@ -373,7 +384,7 @@ class Call:
                 return port.width, np.dtype(np.float32)
         for image in manifest.images:
             if image.name == name:
-                return image.width, np.dtype(getattr(image, "dtype", "float32"))
+                return image.width, np.dtype(image.dtype)
         raise UsageError(f'the manifest has no input, output or image "{name}"')
 
     def rows(self, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from tests.shader.pieces import WEIGHTS, buffer, builtin, compute
 
 ARITHMETIC = (
     # half has 11 bits: 2049 lies between two numbers and goes to the even one
-    *(2048.0, float(np.float16(1 / 3)), math.inf, 2.0, 1.0),
+    *(2048.0, float(np.float16(1 / 3)), math.inf, 2.0, 1.0, 1.015625),
     *(4321.0, 43.0, 5.0 + 8.0, 5.0, 3.0 + 1.0, 2048.0, 1.0 + 3.0, 4.0, 3.0, 5.5),
     *(127.0, 0x3C00, 2.0),
     *(3.0, 2.0, -3.0, -2.0, -3.0, -2.0, 0.75, -1.0),

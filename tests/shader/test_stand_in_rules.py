@@ -40,7 +40,7 @@ def build_for(text: str) -> HostBuild:
 def test_refused(path: Path, shader_of: Callable[..., HostShader]) -> None:
     text = path.read_text()
     with pytest.raises(RejectedShader) as caught:
-        shader_of(f"refused/{path.name}", build=build_for(text)).compile()
+        shader_of(f"refused/{path.name}", build=build_for(text)).opened()
     expected = "|".join(map(re.escape, requested(text, "refused").split("|")))
     assert re.search(expected, str(caught.value))
 
@@ -51,12 +51,12 @@ def test_accepted_after_one_edit(name: str, shader_of: Callable[..., HostShader]
     text = "// system: 26.0\n" + (MSL / "refused" / f"{name}.metal").read_text()
     assert before in text
     text = text.replace(before, after)
-    shader_of(f"accepted_{name}\n{text}", build=build_for(text)).compile()
+    shader_of(f"accepted_{name}\n{text}", build=build_for(text)).opened()
 
 
 def test_a_rule_names_the_line_that_breaks_it(shader_of: Callable[..., HostShader]) -> None:
     with pytest.raises(RejectedShader) as caught:
-        shader_of("refused/static_k.metal").compile()
+        shader_of("refused/static_k.metal").opened()
     text = (MSL / "refused" / "static_k.metal").read_text()
     line = text[: text.index("multiplication.run")].count("\n") + 1
     (where,) = caught.value.where

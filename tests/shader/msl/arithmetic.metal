@@ -26,6 +26,8 @@ kernel void arithmetic(const device half4 *h [[buffer(0)]], device float *y [[bu
     y[n++] = float(half(65520.0f));
     y[n++] = float(half(0.1f) * half(10.0f) + half(1.0f));
     y[n++] = float(bfloat(1.00390625f));
+    bfloat computed = bfloat(float(h[0].x));
+    y[n++] = float(bfloat(float(computed) * 1.01171875f));
 
     // vectors: made, converted, picked
     float4 made = float4(1.0f, float2(2.0f, 3.0f), 4.0f);

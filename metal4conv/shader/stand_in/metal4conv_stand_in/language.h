@@ -60,6 +60,16 @@ constexpr half operator""h(long double value) { return half(value); }
 constexpr half operator""H(long double value) { return half(value); }
 constexpr bfloat operator""bf(long double value) { return bfloat(float(value)); }
 
+// How clang rounds float to bfloat where no instruction does: to the nearest, ties to even. It
+// belongs to the compiler's run-time library, which is not everywhere.
+extern "C" __attribute__((weak, visibility("hidden"))) bfloat __truncsfbf2(float value)
+    METAL4CONV_FRAGMENT;
+extern "C" __attribute__((weak, visibility("hidden"))) bfloat __truncsfbf2(float value) {
+    uint bits = __builtin_bit_cast(uint, value);
+    uint rounded = value != value ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+    return __builtin_bit_cast(bfloat, ushort(rounded >> 16));
+}
+
 namespace metal {
 
 template <class T, int N>
