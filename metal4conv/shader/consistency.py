@@ -120,6 +120,12 @@ def check_block(block: WeightBlock) -> None:
 
 def check_weights_file(manifest: ShaderManifest) -> None:
     """Blocks follow one another within the file, and are bound at indexes of their own."""
+    weights = [
+        argument
+        for entry in manifest.entry_points
+        for argument in entry.arguments
+        if argument.role == "weight"
+    ]
     end = 0
     for block in manifest.blocks:
         where = f'block "{block.name}"'
@@ -134,6 +140,12 @@ def check_weights_file(manifest: ShaderManifest) -> None:
             block.index is None or manifest.tensors == "handle",
             where,
             f"is bound at {block.index}, though tensors are made in the shader",
+        )
+        taken = any(argument.port == block.name for argument in weights)
+        require(
+            block.index is None or taken,
+            where,
+            f"is bound at {block.index}, but no function takes it",
         )
     bound = (str(block.index) for block in manifest.blocks if block.index is not None)
     check_unique("blocks", bound)

@@ -141,7 +141,7 @@ def pack_weights(network: Network, options: ShaderOptions) -> PackedWeights:
     data = bytearray()
     for content in contents:
         block = block_of(content, len(data))
-        if content.is_tensor and binds_tensors(options):
+        if content.is_tensor and binds_tensors(network, options):
             block = replace(block, index=1 + sum(made.index is not None for made in blocks))
         blocks.append(block)
         data += content.array.astype(NUMPY_TYPES[content.dtype]).tobytes()
@@ -160,14 +160,15 @@ def pack_weights(network: Network, options: ShaderOptions) -> PackedWeights:
     )
 
 
-def binds_tensors(options: ShaderOptions) -> bool:
+def binds_tensors(network: Network, options: ShaderOptions) -> bool:
     """Whether the host binds an MTLTensor for each linear weight.
 
     `MPPTensorOpsMatMul2d.h` of macOS 26.4 is the first that takes int8 beside half; before, int8
-    weights are read by the plain path alone.
+    weights are read by the plain path alone. Passes with convolutions make all tensors themselves.
     """
     readable = options.precision != "int8" or options.system >= (26, 4)
-    return options.tensors == "handle" and not options.inline_weights and readable
+    pointwise = all(one.convolution is None for one in network.passes)
+    return options.tensors == "handle" and not options.inline_weights and readable and pointwise
 
 
 def block_of(content: Content, offset: int) -> WeightBlock:

@@ -304,7 +304,7 @@ def denoiser() -> ShaderManifest:
         source_sha256=SHA,
         estimates=Estimates(432, 432, 64, 8192),
         passes=("denoiser_pass_0", "denoiser_pass_1"),
-        images=(IntermediateImage("hidden", 8),),
+        images=(IntermediateImage("hidden", 8, "float16"),),
     )
 
 

@@ -243,6 +243,13 @@ def test_a_tensor_is_bound_where_its_block_says() -> None:
         check_shader_manifest(row)
 
 
+def test_a_tensor_that_no_function_takes_is_told() -> None:
+    row = json.loads(manifest_text(field("handle")))
+    row["entry_points"] = []
+    with pytest.raises(DamagedFile, match="is bound at 1, but no function takes it"):
+        check_shader_manifest(row)
+
+
 def test_images_between_passes_have_to_be_there() -> None:
     row = json.loads(manifest_text(denoiser()))
     row["images"] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -255,6 +256,10 @@ def test_tensors_that_the_host_binds_have_an_index() -> None:
     assert indices(ShaderOptions(tensors="handle", inline_weights=True)) == [None, None]
     assert indices(ShaderOptions("int8", "handle", system=(26, 3))) == [None, None]
     assert indices(ShaderOptions("int8", "handle", system=(26, 4))) == [1, 2]
+    passes, _ = convolution_network()
+    beside = replace(passes, passes=(*passes.passes, *mlp((3, 8)).passes))
+    handles = pack_weights(beside, ShaderOptions(tensors="handle")).blocks
+    assert {block.index for block in handles} == {None}
     others = pack_weights(mlp((3, 8, 2)), ShaderOptions(tensors="handle")).blocks
     assert {block.index for block in others if block.role != "weight"} == {None}
 

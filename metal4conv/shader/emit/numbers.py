@@ -21,7 +21,6 @@ from metal4conv.shader.document import (
     WeightBlock,
 )
 from metal4conv.shader.emit.plan import (
-    FLOAT_BYTES,
     ShaderFunction,
     ShaderPlan,
     Slot,
@@ -170,10 +169,7 @@ def c_shader(plan: ShaderPlan) -> CShader:
     manifest = plan.manifest
     prefix = prefix_of(manifest.name, "main")
     identifiers = Identifiers(f"{prefix}_{word}" for word in OWN_WORDS)
-    rows = {
-        name: row_macro(name, features, prefix, identifiers)
-        for name, features in row_widths(manifest).items()
-    }
+    rows = {row.key: row_macro(row, prefix, identifiers) for row in rows_of(manifest)}
     return CShader(
         prefix=prefix,
         title=f"Functions of {manifest.name}{SOURCE_SUFFIX}, and what they bind.",
@@ -224,19 +220,37 @@ def number_macros(plan: ShaderPlan, prefix: str) -> Iterator[Macro]:
         yield Macro(f"{start}_PASS_COUNT", str(len(plan.manifest.passes)))
 
 
-def row_widths(manifest: ShaderManifest) -> dict[tuple[str, str], int]:
-    """The features of a row of each input, output and image, by role and name."""
-    widths = {("input", port.name): port.width for port in manifest.inputs}
-    widths |= {("output", port.name): port.width for port in manifest.outputs}
-    return widths | {("image", image.name): image.width for image in manifest.images}
+@dataclass(frozen=True)
+class Row:
+    """What a row of a buffer holds: an input, an output, or an image between passes."""
+
+    role: str
+    name: str
+    features: int
+    dtype: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What arguments name it by."""
+        return (self.role, self.name)
 
 
-def row_macro(row: tuple[str, str], features: int, prefix: str, identifiers: Identifiers) -> Macro:
+def rows_of(manifest: ShaderManifest) -> list[Row]:
+    """The rows of all inputs, outputs and images; buffers of inputs and outputs hold float32."""
+    return [
+        *(Row("input", port.name, port.width, "float32") for port in manifest.inputs),
+        *(Row("output", port.name, port.width, "float32") for port in manifest.outputs),
+        *(Row("image", image.name, image.width, image.dtype) for image in manifest.images),
+    ]
+
+
+def row_macro(row: Row, prefix: str, identifiers: Identifiers) -> Macro:
     """The features of a row as a macro."""
-    role, name = row
-    stem = identifiers.unique(plain(name) or role, lambda stem: [f"{prefix}_{stem}_features"])
-    comment = f"{role} {c_literal(name)}"
-    return Macro(f"{prefix}_{stem}_FEATURES".upper(), str(features), comment)
+    stem = identifiers.unique(
+        plain(row.name) or row.role, lambda stem: [f"{prefix}_{stem}_features"]
+    )
+    comment = f"{row.role} {c_literal(row.name)}, {row.dtype}"
+    return Macro(f"{prefix}_{stem}_FEATURES".upper(), str(row.features), comment)
 
 
 def c_block(block: WeightBlock, prefix: str, identifiers: Identifiers) -> CBlock:
@@ -341,7 +355,7 @@ def c_slot(
     if slot.holds == "rows":
         key = (slot.argument.role, str(slot.argument.port))
         macro = rows.get(key) or rows[("output", key[1])]  # an output that a later pass reads
-        length = f"{'' if slot.uniform else 'points * '}{macro} * {FLOAT_BYTES}"
+        length = f"{'' if slot.uniform else 'points * '}{macro} * {slot.element_bytes}"
     return CSlot(parameter, f"{start}_{name}_INDEX".upper(), slot, length)
 
 

@@ -23,21 +23,22 @@ SWITCH = "use_matmul2d"
 PARAMETERS_BYTES = 8
 """Width and height of the grid of points, 32 bits each."""
 
-FLOAT_BYTES = 4
+ELEMENT_BYTES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
 class Slot:
     """An index of an argument table and what is put there.
 
-    `features` are those of a row; `uniform` is for a buffer with one row for all points; `number`
-    is the place among the tensors or textures.
+    `features` are those of a row, of `element_bytes` each; `uniform` is for a buffer with one row
+    for all points; `number` is the place among the tensors or textures.
     """
 
     argument: Argument
     index: int
     holds: Holds
     features: int = 0
+    element_bytes: int = ELEMENT_BYTES["float32"]
     uniform: bool = False
     number: int = 0
 
@@ -136,8 +137,7 @@ def slot_of(manifest: ShaderManifest, entry: EntryPoint, argument: Argument) -> 
         case "buffer", "parameters":
             return Slot(argument, index, "parameters")
         case "buffer", "input" | "output" | "image":
-            features, uniform = row_of(manifest, argument)
-            return Slot(argument, index, "rows", features, uniform)
+            return rows_slot(manifest, argument, index)
         case "tensor", "weight":
             return Slot(argument, index, "tensor", number=tensors.index(str(argument.port)))
         case "texture", "latents":
@@ -150,10 +150,13 @@ def slot_of(manifest: ShaderManifest, entry: EntryPoint, argument: Argument) -> 
     )
 
 
-def row_of(manifest: ShaderManifest, argument: Argument) -> tuple[int, bool]:
-    """The features of a row of a buffer, and whether it has one row for all points."""
+def rows_slot(manifest: ShaderManifest, argument: Argument, index: int) -> Slot:
+    """The slot of a buffer of rows: an input, an output, or what is between passes."""
+    name = str(argument.port)
+    images = {image.name: image for image in manifest.images}
+    if argument.role == "image" and name in images:
+        image = images[name]
+        return Slot(argument, index, "rows", image.width, ELEMENT_BYTES[image.dtype])
     ports = manifest.inputs if argument.role == "input" else manifest.outputs
-    rows = {port.name: (port.width, port.uniform) for port in ports}
-    if argument.role == "image":
-        rows |= {image.name: (image.width, False) for image in manifest.images}
-    return rows[str(argument.port)]
+    port = next(port for port in ports if port.name == name)
+    return Slot(argument, index, "rows", port.width, uniform=port.uniform)

@@ -20,10 +20,10 @@ from metal4conv.shader.emit.numbers import (
     block_comment,
     function_comment,
     latents_bytes,
-    row_widths,
+    rows_of,
     texture_comment,
 )
-from metal4conv.shader.emit.plan import FLOAT_BYTES, ShaderFunction, ShaderPlan, Slot
+from metal4conv.shader.emit.plan import ShaderFunction, ShaderPlan, Slot
 
 ADDRESS_MODES = {"repeat": "repeat", "clamp_to_edge": "clampToEdge"}
 """Cases of MTLSamplerAddressMode."""
@@ -157,12 +157,12 @@ def swift_shader(plan: ShaderPlan) -> SwiftShader:
     manifest = plan.manifest
     identifiers = Identifiers(MEMBERS)
     rows = {
-        row: Macro(
-            member_name(f"{row[1]}_features", row[0], identifiers),
-            str(features),
-            f"{row[0]} {swift_literal(row[1])}",
+        row.key: Macro(
+            member_name(f"{row.name}_features", row.role, identifiers),
+            str(row.features),
+            f"{row.role} {swift_literal(row.name)}, {row.dtype}",
         )
-        for row, features in row_widths(manifest).items()
+        for row in rows_of(manifest)
     }
     return SwiftShader(
         type=type_name(manifest.name),
@@ -237,7 +237,7 @@ def swift_slot(slot: Slot, identifiers: Identifiers, rows: dict[tuple[str, str],
         case "rows":
             key = (slot.argument.role, str(slot.argument.port))
             features = rows.get(key) or rows[("output", key[1])]  # which a later pass reads
-            length = f"{'' if slot.uniform else 'points * '}{features} * {FLOAT_BYTES}"
+            length = f"{'' if slot.uniform else 'points * '}{features} * {slot.element_bytes}"
             parameter = member_name(slot.argument.name, "buffer", identifiers)
             return SwiftSlot(parameter, slot, length)
         case "weights":

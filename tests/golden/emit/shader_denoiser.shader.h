@@ -107,10 +107,10 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 #define DENOISER_SWITCH_INDEX 0 // function constant denoiser_use_matmul2d
 #define DENOISER_PASS_COUNT 2
 
-// Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
-#define DENOISER_NOISY_FEATURES 3 // input "noisy"
-#define DENOISER_CLEAN_FEATURES 3 // output "clean"
-#define DENOISER_HIDDEN_FEATURES 8 // image "hidden"
+// Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
+#define DENOISER_NOISY_FEATURES 3 // input "noisy", float32
+#define DENOISER_CLEAN_FEATURES 3 // output "clean", float32
+#define DENOISER_HIDDEN_FEATURES 8 // image "hidden", float16
 
 // Weight of "layer w0": float16, (8, 3, 3, 3).
 #define DENOISER_W0_OFFSET 0
@@ -436,7 +436,7 @@ METAL4CONV_SHADER_METAL BOOL denoiser_bind_pass_0(
     if (!metal4conv_shader_check_buffer(noisy, points * DENOISER_NOISY_FEATURES * 4, @"noisy", error)) {
         return NO;
     }
-    if (!metal4conv_shader_check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 4, @"hidden", error)) {
+    if (!metal4conv_shader_check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 2, @"hidden", error)) {
         return NO;
     }
     if (!metal4conv_shader_check_buffer(parameters, sizeof(metal4conv_shader_parameters), @"parameters", error)) {
@@ -464,7 +464,7 @@ METAL4CONV_SHADER_METAL BOOL denoiser_bind_pass_1(
     if (!metal4conv_shader_check_buffer(weights, DENOISER_WEIGHTS_BYTE_LENGTH, @"weights", error)) {
         return NO;
     }
-    if (!metal4conv_shader_check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 4, @"hidden", error)) {
+    if (!metal4conv_shader_check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 2, @"hidden", error)) {
         return NO;
     }
     if (!metal4conv_shader_check_buffer(noisy, points * DENOISER_NOISY_FEATURES * 4, @"noisy", error)) {

@@ -29,15 +29,15 @@ enum DenoiserShader {
     /// The grid of points as shaders read it: width, then height, 32 bits each.
     static let parametersByteLength = 8
 
-    // Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
+    // Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
 
-    /// Of input "noisy".
+    /// Of input "noisy", float32.
     static let noisyFeatures = 3
 
-    /// Of output "clean".
+    /// Of output "clean", float32.
     static let cleanFeatures = 3
 
-    /// Of image "hidden".
+    /// Of image "hidden", float16.
     static let hiddenFeatures = 8
 
     /// Weight of "layer w0": float16, (8, 3, 3, 3).
@@ -174,7 +174,7 @@ enum DenoiserShader {
         let points = width * height
         try check(weights, "weights", weightsByteLength)
         try check(noisy, "noisy", points * noisyFeatures * 4)
-        try check(hidden, "hidden", points * hiddenFeatures * 4)
+        try check(hidden, "hidden", points * hiddenFeatures * 2)
         try check(parameters, "parameters", parametersByteLength)
         table.setAddress(weights.gpuAddress, index: 0)
         table.setAddress(noisy.gpuAddress, index: 1)
@@ -195,7 +195,7 @@ enum DenoiserShader {
     ) throws {
         let points = width * height
         try check(weights, "weights", weightsByteLength)
-        try check(hidden, "hidden", points * hiddenFeatures * 4)
+        try check(hidden, "hidden", points * hiddenFeatures * 2)
         try check(noisy, "noisy", points * noisyFeatures * 4)
         try check(clean, "clean", points * cleanFeatures * 4)
         try check(parameters, "parameters", parametersByteLength)

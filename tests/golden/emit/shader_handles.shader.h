@@ -114,11 +114,11 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 #define FIELD_SWITCH_INDEX 0 // function constant field_use_matmul2d
 #define FIELD_TENSOR_COUNT 2
 
-// Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
-#define FIELD_POSITION_FEATURES 3 // input "position"
-#define FIELD_LIGHT_FEATURES 2 // input "light"
-#define FIELD_COLOR_FEATURES 3 // output "color"
-#define FIELD_FEATURES_FEATURES 5 // output "features"
+// Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
+#define FIELD_POSITION_FEATURES 3 // input "position", float32
+#define FIELD_LIGHT_FEATURES 2 // input "light", float32
+#define FIELD_COLOR_FEATURES 3 // output "color", float32
+#define FIELD_FEATURES_FEATURES 5 // output "features", float32
 
 // Weight of "layer w0": float16, (32, 32), of which (5, 20) are used.
 #define FIELD_W0_OFFSET 0

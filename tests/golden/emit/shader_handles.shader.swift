@@ -37,18 +37,18 @@ enum FieldShader {
     /// The grid of points as shaders read it: width, then height, 32 bits each.
     static let parametersByteLength = 8
 
-    // Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
+    // Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
 
-    /// Of input "position".
+    /// Of input "position", float32.
     static let positionFeatures = 3
 
-    /// Of input "light".
+    /// Of input "light", float32.
     static let lightFeatures = 2
 
-    /// Of output "color".
+    /// Of output "color", float32.
     static let colorFeatures = 3
 
-    /// Of output "features".
+    /// Of output "features", float32.
     static let featuresFeatures = 5
 
     /// Weight of "layer w0": float16, (32, 32), of which (5, 20) are used.

@@ -115,9 +115,9 @@ METAL4CONV_SHADER_NUMBERS uint64_t metal4conv_shader_rows(metal4conv_shader_func
 #define MATERIAL_SWITCH_INDEX 0 // function constant material_use_matmul2d
 #define MATERIAL_TEXTURE_COUNT 2
 
-// Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
-#define MATERIAL_LATENTS_FEATURES 6 // input "latents"
-#define MATERIAL_COLOR_FEATURES 3 // output "color"
+// Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
+#define MATERIAL_LATENTS_FEATURES 6 // input "latents", float32
+#define MATERIAL_COLOR_FEATURES 3 // output "color", float32
 
 // Weight of "layer w0": int8, (32, 16), of which (6, 3) are used.
 #define MATERIAL_W0_OFFSET 0

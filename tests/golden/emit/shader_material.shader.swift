@@ -38,12 +38,12 @@ enum MaterialShader {
     /// The grid of points as shaders read it: width, then height, 32 bits each.
     static let parametersByteLength = 8
 
-    // Numbers of a row in the buffers of inputs, outputs and what is between passes: float32, no gaps.
+    // Numbers of a row in the buffers of inputs, outputs and what is between passes, which have no gaps.
 
-    /// Of input "latents".
+    /// Of input "latents", float32.
     static let latentsFeatures = 6
 
-    /// Of output "color".
+    /// Of output "color", float32.
     static let colorFeatures = 3
 
     /// Weight of "layer w0": int8, (32, 16), of which (6, 3) are used.

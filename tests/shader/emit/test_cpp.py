@@ -320,10 +320,11 @@ def test_passes_wait_for_one_another(tmp_path: Path) -> None:
     assert printed(tmp_path, denoiser(), body) == [*one, f"barrier {stage} {stage}", *one]
 
 
-def test_images_between_passes_have_their_own_width(tmp_path: Path) -> None:
+def test_images_between_passes_have_their_own_width_and_type() -> None:
     text = emit_shader(denoiser(), "cpp")
-    assert "#define DENOISER_HIDDEN_FEATURES 8" in text
-    assert "check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 4" in text
+    assert '#define DENOISER_HIDDEN_FEATURES 8 // image "hidden", float16' in text
+    assert "check_buffer(hidden, points * DENOISER_HIDDEN_FEATURES * 2" in text
+    assert "check_buffer(clean, points * DENOISER_CLEAN_FEATURES * 4" in text
 
 
 def test_weights_in_the_source_need_no_file() -> None:
