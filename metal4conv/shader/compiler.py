@@ -80,16 +80,12 @@ class Compiler:
 
 @dataclass(frozen=True)
 class MetalCompilation:
-    """What Apple's compiler made of a shader: the file, or its messages."""
+    """What Apple's compiler made of a shader: its messages, and the file where one was wanted."""
 
     command: tuple[str, ...]
-    output: Path | None
+    has_succeeded: bool
     messages: str
-
-    @property
-    def has_succeeded(self) -> bool:
-        """Whether there is a compiled file."""
-        return self.output is not None
+    output: Path | None
 
 
 @dataclass(frozen=True)
@@ -330,7 +326,10 @@ def place_after(name: str, lines: Sequence[str], number: int) -> str:
 
 
 def compile_with_metal(source: Path, folder: Path | None = None) -> MetalCompilation:
-    """What Apple's compiler says to a shader, as MSL 4.0 for macOS; `MissingDevice` without it."""
+    """What Apple's compiler says to a shader, as MSL 4.0 for macOS; `MissingDevice` without it.
+
+    The compiled file stays in `folder`, where one is given.
+    """
     xcrun = shutil.which("xcrun")
     if xcrun is None:
         raise MissingDevice(
@@ -348,5 +347,6 @@ def compile_with_metal(source: Path, folder: Path | None = None) -> MetalCompila
                 where=messages.splitlines()[:LAST_LINES],
                 hint="run: xcodebuild -downloadComponent MetalToolchain",
             )
-        made = output if done.returncode == 0 and output.is_file() else None
-        return MetalCompilation((*command, "-o", str(output)), made, messages)
+        succeeded = done.returncode == 0 and output.is_file()
+        made = output if succeeded and folder is not None else None
+        return MetalCompilation((*command, "-o", str(output)), succeeded, messages, made)
