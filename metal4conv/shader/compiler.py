@@ -80,10 +80,9 @@ class Compiler:
 
 @dataclass(frozen=True)
 class MetalCompilation:
-    """What Apple's compiler made of a shader: its messages, and the file where one was wanted."""
+    """What Apple's compiler made of a shader: its warnings, and the file where one was wanted."""
 
     command: tuple[str, ...]
-    has_succeeded: bool
     messages: str
     output: Path | None
 
@@ -326,9 +325,9 @@ def place_after(name: str, lines: Sequence[str], number: int) -> str:
 
 
 def compile_with_metal(source: Path, folder: Path | None = None) -> MetalCompilation:
-    """What Apple's compiler says to a shader, as MSL 4.0 for macOS; `MissingDevice` without it.
+    """Compiles a shader with Apple's compiler as MSL 4.0 for macOS; the file stays in `folder`.
 
-    The compiled file stays in `folder`, where one is given.
+    `MissingDevice` where that compiler is not, `RejectedShader` with its messages.
     """
     xcrun = shutil.which("xcrun")
     if xcrun is None:
@@ -347,6 +346,15 @@ def compile_with_metal(source: Path, folder: Path | None = None) -> MetalCompila
                 where=messages.splitlines()[:LAST_LINES],
                 hint="run: xcodebuild -downloadComponent MetalToolchain",
             )
-        succeeded = done.returncode == 0 and output.is_file()
-        made = output if succeeded and folder is not None else None
-        return MetalCompilation((*command, "-o", str(output)), succeeded, messages, made)
+        if done.returncode or not output.is_file():
+            lines = [line for line in messages.splitlines() if "error" in line]
+            error = RejectedShader(
+                f"Apple's Metal compiler does not take {source.name}",
+                where=(lines or messages.splitlines())[:LAST_LINES],
+                hint=f"run: {shlex.join(command)}",
+            )
+            error.output = messages
+            raise error
+        return MetalCompilation(
+            (*command, "-o", str(output)), messages, None if folder is None else output
+        )

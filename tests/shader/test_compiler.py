@@ -165,7 +165,6 @@ def test_metal_compiles(tmp_path: Path, fake_xcrun: Callable[[str], None]) -> No
     fake_xcrun('[ "$3 $4 $5" = "metal -std=metal4.0 -c" ] || exit 9; echo air > "$8"')
     source = piece(tmp_path).source
     done = compile_with_metal(source, tmp_path)
-    assert done.has_succeeded
     assert done.output == tmp_path / "ones.air"
     assert done.command[1:] == (
         *("-sdk", "macosx", "metal", "-std=metal4.0", "-c", str(source)),
@@ -175,9 +174,9 @@ def test_metal_compiles(tmp_path: Path, fake_xcrun: Callable[[str], None]) -> No
 
 def test_metal_refuses(tmp_path: Path, fake_xcrun: Callable[[str], None]) -> None:
     fake_xcrun('echo "ones.metal:1:2: error: no" >&2; exit 1')
-    done = compile_with_metal(piece(tmp_path).source)
-    assert (done.has_succeeded, done.output) == (False, None)
-    assert done.messages == "ones.metal:1:2: error: no"
+    with pytest.raises(RejectedShader, match=r"does not take ones.metal") as caught:
+        compile_with_metal(piece(tmp_path).source)
+    assert caught.value.where == ("ones.metal:1:2: error: no",)
 
 
 @pytest.mark.parametrize("text", [None, "echo \"error: cannot execute tool 'metal'\" >&2; exit 1"])
