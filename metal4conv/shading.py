@@ -108,7 +108,7 @@ def shade(
             given = given_source(opened, name, output_names, golden or GoldenOptions(), work, say)
             given = replace(given, files=tuple(depfile_inputs(str(source), opened)))
             remove_work(work)
-        found = latents_of(tuple(latents), given.network.inputs)
+        found = latents_of(tuple(latents), given.network)
         say("writing Metal source")
         made = written_shader(given, chosen, found, sampler or SamplerLayout(), say)
         contents = {**made.contents, **host_code(made.manifest, languages)}

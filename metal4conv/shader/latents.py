@@ -20,8 +20,14 @@ import numpy as np
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from metal4conv.errors import DamagedFile, UsageError, did_you_mean, first_line
-from metal4conv.shader.network import Port
+from metal4conv.errors import (
+    DamagedFile,
+    UnsupportedModel,
+    UsageError,
+    did_you_mean,
+    first_line,
+)
+from metal4conv.shader.network import Network, Port
 
 PICTURE_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 """Kinds of PNG, as Pillow names them, whose numbers are eight bits each."""
@@ -97,13 +103,24 @@ def parse_latents(text: str) -> LatentsOption:
     return LatentsOption(text, name, tuple(map(Path, pictures)))
 
 
-def latents_of(texts: Sequence[str], ports: Sequence[Port]) -> tuple[Latents, ...]:
-    """What several `--latents` name, each for another input of the network."""
+def latents_of(texts: Sequence[str], network: Network) -> tuple[Latents, ...]:
+    """What several `--latents` name, each for another input of the network.
+
+    `UnsupportedModel` where a convolution reads the neighbours of a pixel: its passes read images.
+    """
     options = [parse_latents(text) for text in texts]
     for number, option in enumerate(options):
         if option.input in {earlier.input for earlier in options[:number]}:
             raise UsageError(f'input "{option.input}" has latents twice', where=option.where)
-    return tuple(read_latents(option, ports) for option in options)
+    if options and not network.is_pointwise:
+        layers = [item.convolution.label for item in network.passes if item.convolution]
+        raise UnsupportedModel(
+            "latents are sampled for networks that see one point at a time; "
+            f'convolution "{layers[0]}" of this one reads the pixels around it',
+            where=options[0].where,
+            hint="leave --latents out: the compute functions read the input from a buffer",
+        )
+    return tuple(read_latents(option, network.inputs) for option in options)
 
 
 def read_latents(option: LatentsOption, ports: Sequence[Port]) -> Latents:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from metal4conv.errors import DamagedFile, Metal4ConvError, UsageError
+from metal4conv.errors import DamagedFile, Metal4ConvError, UnsupportedModel, UsageError
 from metal4conv.shader.latents import Latents, latents_of, parse_latents, read_latents
-from metal4conv.shader.network import Port
+from metal4conv.shader.network import Convolution, Network, Pass, PointProgram, Port, Vector
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 PORTS = (
@@ -19,6 +19,11 @@ PORTS = (
     Port("height", "float32", ("n", 1), (1,)),
     Port("light", "float32", (1, 3), (1,), uniform=True),
 )
+
+
+def network(*ports: Port, convolution: Convolution | None = None) -> Network:
+    """A network with these inputs, as far as latents look at it."""
+    return Network("net", ports, (), (Pass(PointProgram((), (), ()), (), (), convolution),))
 
 
 def drawn(shape: tuple[int, ...], dtype: str = "uint8") -> np.ndarray:
@@ -34,14 +39,14 @@ def read(text: str) -> Latents:
 
 def refused(text: str, kind: type[Metal4ConvError] = UsageError) -> str:
     with pytest.raises(kind) as caught:
-        latents_of([text], PORTS)
+        latents_of([text], network(*PORTS))
     return str(caught.value)
 
 
 def test_the_sample() -> None:
     port = Port("latents", "float32", ("n", 8), (1,))
     path = SAMPLES / "neural_material_latents.safetensors"
-    (latents,) = latents_of([f"latents={path}"], [port])
+    (latents,) = latents_of([f"latents={path}"], network(port))
     assert (latents.height, latents.width, latents.channels) == (128, 128, 8)
     assert latents.array.dtype == np.uint8
     assert latents.files == (path,)
@@ -149,7 +154,18 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     assert "holds 2 arrays" in message
     assert f"name one as {path}:NAME; known: wall, floor" in message
     with pytest.raises(UsageError, match='"features" has latents twice'):
-        latents_of([f"features={path}:wall", f"features={path}:floor"], PORTS)
+        latents_of([f"features={path}:wall", f"features={path}:floor"], network(*PORTS))
+
+
+def test_networks_that_read_neighbours(tmp_path: Path) -> None:
+    weight = np.zeros((4, 5, 3, 3), np.float32)
+    convolution = Convolution(Vector("y", 4), "features", weight, (1, 1), "blur")
+    path = tmp_path / "x.npy"
+    np.save(path, drawn((2, 2, 5)))
+    refusing = network(*PORTS, convolution=convolution)
+    with pytest.raises(UnsupportedModel, match='convolution "blur" of this one reads the pixels'):
+        latents_of([f"features={path}"], refusing)
+    assert latents_of([], refusing) == ()
 
 
 def test_files_that_are_not_there_or_unknown(tmp_path: Path) -> None:
