@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from metal4conv.shader.convolution_plan import PassPlan, direct_outputs
 from metal4conv.shader.network import Assign, Convolution, Linear, Vector, operands
-from metal4conv.shader.source_body import INDENT, Body, comment
+from metal4conv.shader.source_body import Body
 from metal4conv.shader.source_expressions import PRODUCT, Text, Writer
+from metal4conv.shader.source_text import INDENT, comment
 
 EACH_INDENT = 4 * INDENT
 """Of statements for one sum: in a condition, in a lambda, in an argument, in a choice of path."""

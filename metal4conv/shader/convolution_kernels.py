@@ -16,8 +16,8 @@ from metal4conv.shader.convolution_plan import (
 from metal4conv.shader.document import Argument, EntryPoint
 from metal4conv.shader.network import Assign
 from metal4conv.shader.source_arguments import attributed, builtin
-from metal4conv.shader.source_body import INDENT, comment, functions
-from metal4conv.shader.source_entries import function
+from metal4conv.shader.source_body import functions
+from metal4conv.shader.source_text import INDENT, comment, function
 
 
 def kernel(

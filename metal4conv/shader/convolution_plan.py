@@ -23,9 +23,8 @@ from metal4conv.shader.network import (
 )
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
-from metal4conv.shader.source_body import Plan, plan_of
-from metal4conv.shader.source_entries import THREADGROUP_BYTES
 from metal4conv.shader.source_names import RESERVED, Names
+from metal4conv.shader.source_plan import THREADGROUP_BYTES, Plan, plan_of
 
 THREADS = 128
 """Of a threadgroup: four simdgroups, one thread for each pixel of the largest tile."""

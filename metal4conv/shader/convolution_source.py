@@ -35,16 +35,14 @@ from metal4conv.shader.estimates import estimate
 from metal4conv.shader.network import Linear, Network
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
-from metal4conv.shader.source_body import INDENT, comment
-from metal4conv.shader.source_entries import THREADGROUP_BYTES, structure
 from metal4conv.shader.source_functions import helper_text, with_needed
 from metal4conv.shader.source_names import (
     constant,
     index_array,
     number_array,
     padding,
-    wrapped,
 )
+from metal4conv.shader.source_plan import THREADGROUP_BYTES
 from metal4conv.shader.source_result import ShaderSource, function_constants
 from metal4conv.shader.source_templates import (
     FUNCTION_CONSTANT,
@@ -52,6 +50,7 @@ from metal4conv.shader.source_templates import (
     filled,
     layer_helpers,
 )
+from metal4conv.shader.source_text import INDENT, comment, structure, wrapped
 
 TYPE_WORDS = {"float16": "half", "float32": "float", "int8": "int8"}
 """Types of weights as comments name them."""

@@ -16,37 +16,40 @@ from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_arguments import named_textures
-from metal4conv.shader.source_body import Plan, broken, plan_of
 from metal4conv.shader.source_entries import (
     MOST_ATTACHMENTS,
-    SIMDGROUP_THREADS,
-    THREADGROUP_BYTES,
-    Entries,
     compute_entry,
     evaluation,
     fragment_entry,
-    input_rows,
     is_too_wide,
-    load_function,
-    sample_function,
-    store_function,
-    structures,
-    tensor_structure,
-    tile_bytes,
     widths_of,
 )
 from metal4conv.shader.source_functions import helper_text, with_needed
 from metal4conv.shader.source_names import (
-    COLUMNS,
     constant,
     index_array,
     layer_constants,
     names_of,
     width_constants,
-    wrapped,
+)
+from metal4conv.shader.source_plan import (
+    SIMDGROUP_THREADS,
+    THREADGROUP_BYTES,
+    Plan,
+    plan_of,
+    tile_bytes,
 )
 from metal4conv.shader.source_result import ShaderSource as ShaderSource
 from metal4conv.shader.source_result import function_constants
+from metal4conv.shader.source_rows import (
+    Entries,
+    input_rows,
+    load_function,
+    sample_function,
+    store_function,
+    structures,
+    tensor_structure,
+)
 from metal4conv.shader.source_templates import (
     BOUND_TENSOR,
     FUNCTION_CONSTANT,
@@ -55,6 +58,7 @@ from metal4conv.shader.source_templates import (
     filled,
     layer_helpers,
 )
+from metal4conv.shader.source_text import fitted, wrapped
 
 MATMUL2D_SYSTEM: dict[str, tuple[int, int]] = {
     "float16": (26, 0),
@@ -122,20 +126,6 @@ def write_source(
         estimates=estimate(network, options, tile * entries.simdgroups if tile else 0),
         notes=tuple(notes),
     )
-
-
-def fitted(text: str) -> str:
-    """The text with lines that a long name made too long broken into several."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        indent = line[: len(line) - len(line.lstrip())]
-        if len(line) <= COLUMNS or line.startswith("#"):
-            lines.append(line)
-        elif line.lstrip().startswith("// "):
-            lines += wrapped(line.lstrip().removeprefix("// "), f"{indent}// ")
-        else:
-            lines += broken(line.lstrip(), indent, COLUMNS)
-    return "\n".join([*lines, ""])
 
 
 def matmul2d_notes(plan: Plan) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from metal4conv.layout.emit.identifiers import Identifiers, plain
 from metal4conv.shader.document import Argument, TextureLayout
 from metal4conv.shader.network import Port
-from metal4conv.shader.source_body import Plan
 from metal4conv.shader.source_names import RESERVED
+from metal4conv.shader.source_plan import Plan
 
 
 @dataclass(frozen=True)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from metal4conv.shader.network import (
-    IDENTITY,
     Assign,
     Call,
-    Element,
     Expression,
     Linear,
     Piece,
-    PointProgram,
     Reduce,
-    Step,
     Table,
     Vector,
     expressions,
-    leaves,
     operands,
 )
-from metal4conv.shader.options import ShaderOptions
-from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_expressions import PRODUCT, Text, Writer
-from metal4conv.shader.source_names import COLUMNS, Names, declared
-
-INDENT = "    "
+from metal4conv.shader.source_names import Names, declared
+from metal4conv.shader.source_plan import Plan
+from metal4conv.shader.source_text import INDENT, broken, comment
 
 NEUTRAL: Mapping[str, str] = {
     "sum": "0.0f",
@@ -41,86 +32,6 @@ NEUTRAL: Mapping[str, str] = {
 
 SHOWN = frozenset({"add", "subtract", "multiply", "divide", "negate", "reciprocal"})
 """Arithmetic that a layer's comment does not name: the line below shows it."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the source's functions have in common: the steps, and what each vector is for.
-
-    `operand_only` are vectors that nothing but linear layers read, so that they exist only in the
-    operands' type; `fused` are linear layers whose next step changes each sum by itself and hands
-    it to the layer after, as the positions of such layers among the steps.
-    """
-
-    program: PointProgram
-    names: Names
-    packed: PackedWeights
-    options: ShaderOptions
-    operand_only: frozenset[Vector]
-    fused: frozenset[int]
-
-    @property
-    def operand_type(self) -> str:
-        """The type of what is multiplied with weights."""
-        return "float" if self.options.precision == "float32" else "half"
-
-    @property
-    def has_blob(self) -> bool:
-        """Whether there is a buffer of weights."""
-        return bool(self.packed.blocks) and not self.options.inline_weights
-
-    def block(self, linear: Linear) -> str:
-        """The constants of a layer begin so."""
-        return f"{self.names.prefix}_{self.packed.of[linear].name}"
-
-
-def plan_of(
-    program: PointProgram, names: Names, packed: PackedWeights, options: ShaderOptions
-) -> Plan:
-    """Looks at who reads what."""
-    readers: dict[Vector, list[Step]] = {}
-    for step in program.steps:
-        for vector in operands(step):
-            readers.setdefault(vector, []).append(step)
-    outputs = set(program.outputs)
-    operand_only = frozenset(
-        step.result
-        for step in program.steps
-        if not isinstance(step, Linear)
-        and step.result not in outputs
-        and all(isinstance(reader, Linear) for reader in readers.get(step.result, []))
-        and readers.get(step.result)
-    )
-    counts = Counter({vector: len(steps) for vector, steps in readers.items()})
-    fused = frozenset(
-        position
-        for position in range(len(program.steps) - 2)
-        if is_fused(program.steps[position : position + 3], counts, outputs)
-    )
-    return Plan(program, names, packed, options, operand_only, fused)
-
-
-def is_fused(steps: tuple[Step, ...], counts: Counter[Vector], outputs: set[Vector]) -> bool:
-    """Whether a layer's sums become the next one's operand element by element, for nobody else."""
-    match steps:
-        case (Linear() as first, Assign(result, (piece,)), Linear() as second):
-            return (
-                second.operand == result
-                and piece.width == result.width == first.result.width
-                and counts[result] == counts[first.result] == 1
-                and not outputs & {result, first.result}
-                and is_elementwise(piece.expression, first.result)
-            )
-    return False
-
-
-def is_elementwise(expression: Expression, vector: Vector) -> bool:
-    """Whether element i of an expression depends on element i of one vector alone."""
-    return all(
-        leaf.vector == vector and leaf.index == IDENTITY
-        for leaf in leaves(expression)
-        if isinstance(leaf, Element)
-    )
 
 
 @dataclass
@@ -258,7 +169,7 @@ class Body:
             return
         for piece in step.pieces:
             if len(step.pieces) > 1:
-                self.lines += comment(elements(piece))
+                self.lines += comment(elements(piece.offset, piece.width))
             self.piece(result, piece, converts)
 
     def declare_operand(self, vector: Vector, name: str) -> None:
@@ -473,15 +384,14 @@ def functions(step: Assign) -> list[str]:
     return list(found)
 
 
-def elements(piece: Piece) -> str:
+def elements(offset: int, width: int) -> str:
     """Which elements a piece makes.
 
-    >>> one = Element(Vector("x", 12))
-    >>> elements(Piece(3, 12, one)), elements(Piece(0, 1, one))
+    >>> elements(3, 12), elements(0, 1)
     ('elements 3 to 14', 'element 0')
     """
-    last = piece.offset + piece.width - 1
-    return f"element {last}" if piece.width == 1 else f"elements {piece.offset} to {last}"
+    last = offset + width - 1
+    return f"element {last}" if width == 1 else f"elements {offset} to {last}"
 
 
 def accumulation(operation: str, total: str, value: Text) -> str:
@@ -496,53 +406,3 @@ def accumulation(operation: str, total: str, value: Text) -> str:
         case "maximum":
             return f"{total} = max({total}, {value.text})"
     raise NotImplementedError(f"no Metal for the reduction {operation}")
-
-
-def comment(text: str) -> list[str]:
-    """A comment that fits in its lines."""
-    return textwrap.wrap(text, COLUMNS - 8, initial_indent="// ", subsequent_indent="//   ")
-
-
-def broken(statement: str, indent: str = "", room: int = COLUMNS - len(INDENT)) -> list[str]:
-    """A statement in as many lines as it takes: its arguments, or the branches of a choice, begin
-    new ones. `room` is for what the statement and its indentation have.
-
-    >>> broken("first(second, third);"), broken("first(second, third);", room=20)
-    (['first(second, third);'], ['first(', '    second, third);'])
-    """
-    if len(indent + statement) <= room:
-        return [indent + statement]
-    further = indent + INDENT
-    opening = statement.find("(")
-    if statement.endswith(");") and closing(statement, opening) == len(statement) - 2:
-        rest = statement[opening + 1 :]
-        if len(further + rest) <= room:
-            return [indent + statement[: opening + 1], further + rest]
-    for mark in (" ? ", " = "):
-        if mark in statement:
-            place = statement.index(mark) + (1 if mark == " ? " else 3)
-            head, rest = statement[:place].rstrip(), statement[place:]
-            if len(indent + head) <= room and len(further + rest) <= room:
-                return [indent + head, further + rest]
-    return textwrap.wrap(
-        statement,
-        room,
-        initial_indent=indent,
-        subsequent_indent=further,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def closing(text: str, opening: int) -> int:
-    """Where the parenthesis ends that opens at a place; -1 where it does not.
-
-    >>> closing("f(g(x), y) + 1", 1), closing("f", -1)
-    (9, -1)
-    """
-    depth = 0
-    for place in range(max(opening, 0), len(text)):
-        depth += {"(": 1, ")": -1}.get(text[place], 0)
-        if depth == 0 and text[place] == ")":
-            return place
-    return -1

@@ -1,13 +1,11 @@
-"""The functions around a network: its structures, the fragment function, the compute functions."""
+"""The functions around a network: of one point, of a tile, for fragments and dispatches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from metal4conv.layout.emit.identifiers import Identifiers
 from metal4conv.shader.document import Argument, Attachment, EntryPoint
-from metal4conv.shader.network import Linear, Network, Port, Vector
 from metal4conv.shader.source_arguments import (
     Textures,
     attributed,
@@ -20,120 +18,13 @@ from metal4conv.shader.source_arguments import (
     texture_arguments,
     weight_arguments,
 )
-from metal4conv.shader.source_body import INDENT, Body, Plan, broken, comment
-from metal4conv.shader.source_names import COLUMNS, declared
-
-SIMDGROUP_THREADS = 32
-"""Threads of a simdgroup on all GPUs of Apple; a tile has a point for each."""
-
-THREADGROUP_BYTES = 32768
-"""Threadgroup memory that all GPUs have (Metal feature set tables)."""
-
-MOST_SIMDGROUPS = 4
-"""More in a threadgroup gain nothing: simdgroups do not share their tiles."""
+from metal4conv.shader.source_body import Body
+from metal4conv.shader.source_plan import SIMDGROUP_THREADS, Plan
+from metal4conv.shader.source_rows import Entries, input_rows
+from metal4conv.shader.source_text import INDENT, broken, comment, function, structure
 
 MOST_ATTACHMENTS = 8
 """Colour attachments of a render pass (Metal feature set tables)."""
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What the entry points are made from. `tile_bytes` is what one simdgroup's points take in
-    threadgroup memory, 0 where the compute functions do not work together.
-    """
-
-    plan: Plan
-    network: Network
-    textures: Textures
-    uses_matmul2d: bool
-    tile_bytes: int
-
-    @property
-    def prefix(self) -> str:
-        """What begins all names."""
-        return self.plan.names.prefix
-
-    @property
-    def guard(self) -> str:
-        """The macro that tells whether there is matmul2d."""
-        return f"#if {self.prefix.upper()}_HAS_MATMUL2D"
-
-    @property
-    def simdgroups(self) -> int:
-        """Simdgroups of a threadgroup."""
-        fit = THREADGROUP_BYTES // self.tile_bytes if self.tile_bytes else MOST_SIMDGROUPS
-        return min(MOST_SIMDGROUPS, fit)
-
-
-def tile_bytes(plan: Plan) -> int:
-    """Threadgroup memory for 32 points' operands and, after them, their sums."""
-    number_bytes = 4 if plan.operand_type == "float" else 2
-    most = 0
-    for position, step in enumerate(plan.program.steps):
-        if isinstance(step, Linear):
-            inputs, outputs = plan.packed.of[step].dimensions
-            sums = 0 if position in plan.fused else 4 * outputs
-            most = max(most, number_bytes * inputs, sums)
-    return SIMDGROUP_THREADS * most
-
-
-def structures(entries: Entries) -> str:
-    """The types of what goes in and what comes out, and of the grid of points."""
-    plan = entries.plan
-    made = [
-        structure(f"{entries.prefix}_{kind}", members(names, vectors, plan))
-        for kind, names, vectors in (
-            ("inputs", plan.names.inputs, plan.program.inputs),
-            ("outputs", plan.names.outputs, plan.program.outputs),
-        )
-    ]
-    remark = "// The grid of points: the one at (x, y) has row y * width + x in the buffers.\n"
-    grid = structure(f"{entries.prefix}_parameters", ["uint width", "uint height"])
-    return "\n".join([*made, remark + grid])
-
-
-def structure(name: str, lines: Sequence[str]) -> str:
-    """A structure with its members."""
-    return "\n".join([f"struct {name} {{", *(f"{INDENT}{line};" for line in lines), "};", ""])
-
-
-def members(names: Sequence[str], vectors: Sequence[Vector], plan: Plan) -> list[str]:
-    """A member for each port."""
-    return [
-        declared(name, vector.width, plan.names.width(vector))
-        for name, vector in zip(names, vectors, strict=True)
-    ]
-
-
-def tensor_structure(entries: Entries) -> str:
-    """The bound tensors in one type, so that functions hand them on."""
-    names = [one.name for one in tensor_arguments(entries.plan)]
-    lines = [f"{entries.prefix}_tensor {name}" for name in names]
-    return structure(f"{entries.prefix}_tensors", lines)
-
-
-def function(head: str, parameters: Sequence[str], body: Sequence[str]) -> str:
-    """A function's text, with its parameters in one line or each in its own."""
-    one_line = f"{head}({', '.join(parameters)})"
-    if len(one_line) <= COLUMNS and "#" not in one_line:
-        lines = [one_line]
-    elif len(f"{INDENT}{', '.join(parameters)})") <= COLUMNS and "#" not in one_line:
-        lines = [f"{head}(", f"{INDENT}{', '.join(parameters)})"]
-    else:
-        last = len(parameters) - 1
-        rows = [
-            parameter
-            if parameter.startswith("#")
-            else f"{INDENT}{parameter}{')' if place == last else ','}"
-            for place, parameter in enumerate(parameters)
-        ]
-        lines = [f"{head}(", *rows]
-    return "\n".join([*lines, "{", *(indented(line) for line in body), "}", ""])
-
-
-def indented(line: str) -> str:
-    """A line of a body; empty ones and those of the preprocessor begin where they are."""
-    return f"{INDENT}{line}" if line and not line.startswith("#") else line
 
 
 def evaluation(
@@ -170,81 +61,6 @@ def constant_parameters(plan: Plan) -> list[str]:
 def constant_arguments(plan: Plan) -> list[str]:
     """The same as arguments of a call."""
     return [parameter.split()[-1].lstrip("*") for parameter in constant_parameters(plan)]
-
-
-def input_rows(entries: Entries) -> list[tuple[Port, str, Vector]]:
-    """The inputs that come from buffers: port, name and vector."""
-    plan = entries.plan
-    rows = zip(entries.network.inputs, plan.names.inputs, plan.program.inputs, strict=True)
-    return [row for row in rows if row[0].name not in entries.textures.inputs]
-
-
-def load_function(entries: Entries) -> str:
-    """The function that reads a point's inputs from buffers."""
-    prefix, plan = entries.prefix, entries.plan
-    body: list[str] = []
-    parameters = [f"thread {prefix}_inputs &inputs", "uint point"]
-    for port, name, vector in input_rows(entries):
-        parameters.append(f"const device float *{name}")
-        width = plan.names.width(vector)
-        row = "" if port.uniform else f"point * {width} + "
-        if vector.width == 1:
-            body.append(f"inputs.{name} = {name}[{'0' if port.uniform else 'point'}];")
-            continue
-        body += [
-            f"for (int i = 0; i < {width}; ++i) {{",
-            f"{INDENT}inputs.{name}[i] = {name}[{row}i];",
-            "}",
-        ]
-    text = function(f"inline void {prefix}_load", parameters, body)
-    which = " that no texture holds" if entries.textures.layouts else ""
-    return f"// Reads a point's inputs{which}: float rows, one a point.\n{text}"
-
-
-def store_function(entries: Entries) -> str:
-    """The function that writes a point's outputs to buffers."""
-    prefix, plan = entries.prefix, entries.plan
-    body: list[str] = []
-    parameters = [f"{prefix}_outputs outputs", "uint point"]
-    for name, vector in zip(plan.names.outputs, plan.program.outputs, strict=True):
-        parameters.append(f"device float *{name}")
-        width = plan.names.width(vector)
-        if vector.width == 1:
-            body.append(f"{name}[point] = outputs.{name};")
-            continue
-        body += [
-            f"for (int i = 0; i < {width}; ++i) {{",
-            f"{INDENT}{name}[point * {width} + i] = outputs.{name}[i];",
-            "}",
-        ]
-    text = function(f"inline void {prefix}_store", parameters, body)
-    return f"// Writes a point's outputs: float rows, one a point.\n{text}"
-
-
-def sample_function(entries: Entries) -> str:
-    """The function that samples a point's inputs from textures."""
-    prefix, textures = entries.prefix, entries.textures
-    members = {
-        port.name: (name, vector.width)
-        for port, name, vector in zip(
-            entries.network.inputs,
-            entries.plan.names.inputs,
-            entries.plan.program.inputs,
-            strict=True,
-        )
-    }
-    body: list[str] = []
-    for place, (layout, name) in enumerate(zip(textures.layouts, textures.names, strict=True)):
-        member, width = members[layout.input]
-        body.append(f"const float4 texel_{place} = {name}.sample(latent_sampler, uv, level(0.0f));")
-        for channel, feature in zip("xyzw", layout.channels, strict=True):
-            if feature >= 0:
-                target = f"inputs.{member}" if width == 1 else f"inputs.{member}[{feature}]"
-                body.append(f"{target} = texel_{place}.{channel};")
-    parameters = [f"thread {prefix}_inputs &inputs", "float2 uv"]
-    parameters += [one.declaration for one in texture_arguments(textures)]
-    text = function(f"inline void {prefix}_sample", parameters, body)
-    return f"// Samples a point's inputs from the latent textures.\n{text}"
 
 
 def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:

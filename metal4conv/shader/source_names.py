@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +13,7 @@ from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_expressions import number
 from metal4conv.shader.source_functions import LIBRARY
-
-COLUMNS = 100
+from metal4conv.shader.source_text import wrapped
 
 OWN_WORDS = """
 inputs outputs weights tensors parameters tile lane simdgroup_index point count shown rows pixel uv
@@ -181,10 +179,3 @@ def number_array(name: str, values: np.ndarray) -> list[str]:
 def index_array(name: str, values: Iterable[int]) -> list[str]:
     """A constant array of indices."""
     return [f"constant int {name}[] = {{", *wrapped(", ".join(map(str, values))), "};"]
-
-
-def wrapped(text: str, indent: str = "    ") -> list[str]:
-    """A long text in lines."""
-    return textwrap.wrap(
-        text, COLUMNS, initial_indent=indent, subsequent_indent=indent, break_long_words=False
-    )

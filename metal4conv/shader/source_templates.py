@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metal4conv.shader.source_body import Plan
+from metal4conv.shader.source_plan import Plan
 
 BOUND_PARAMETER = "NAME_tensor right"
 MADE_PARAMETER = "const device uchar *weight"
