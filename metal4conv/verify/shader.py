@@ -37,6 +37,9 @@ from metal4conv.verify.verification import output_findings, output_pictures
 SHADER_WAYS = ("host", "emulator", "metal")
 """What a shader runs on."""
 
+ALIKE = 0.95
+"""A cosine above which rounding may be why outputs differ."""
+
 STAND_IN = "C++ stand-in for Metal, not Apple's compiler"
 
 
@@ -217,8 +220,10 @@ def judge(manifest: ShaderManifest, work: Work, rows: Any, given: GivenTolerance
 
 
 def hinted(manifest: ShaderManifest, output: OutputComparison) -> OutputComparison:
-    """The comparison, with what may help against rounding where that may be the reason."""
-    if manifest.precision == "float32":
+    """The comparison, with what may help against rounding where that may be the reason: the output
+    resembles the source's."""
+    resembles = output.cosine is not None and output.cosine > ALIKE
+    if manifest.precision == "float32" or not resembles:
         return output
     hint = (
         f"{manifest.precision} weights round: --precision float32 of metal4conv shader shows "
