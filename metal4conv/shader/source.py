@@ -104,8 +104,9 @@ def write_source(
     helpers: set[str] = set()
     indices: dict[tuple[int, ...], str] = {}
     functions = evaluation(entries, helpers, indices)
+    helper_texts = [helper_text(name, plan.names.prefix) + "\n" for name in with_needed(helpers)]
     sections = [
-        header(entries, points, origin),
+        header(entries, points, origin, helper_texts + functions),
         "#include <metal_stdlib>\n" + (filled(HAS_MATMUL2D, plan) if uses_matmul2d else ""),
         "using namespace metal;\n",
         *([filled(FUNCTION_CONSTANT, plan)] if uses_matmul2d else []),
@@ -113,7 +114,7 @@ def write_source(
         *([filled(BOUND_TENSOR, plan)] if has_bound(entries) else []),
         structures(entries),
         *([tensor_structure(entries)] if has_bound(entries) else []),
-        *(helper_text(name, plan.names.prefix) + "\n" for name in with_needed(helpers)),
+        *helper_texts,
         *layer_helpers(plan, uses_matmul2d, bool(tile)),
         *functions,
         *parts,
@@ -209,8 +210,10 @@ def entry_parts(entries: Entries) -> tuple[list[str], list[EntryPoint], list[str
     return [*parts, *(text for text, _ in made)], [entry for _, entry in made], notes
 
 
-def header(entries: Entries, points: Sequence[EntryPoint], origin: str) -> str:
-    """The comment at the top: what this is and how it is used."""
+def header(
+    entries: Entries, points: Sequence[EntryPoint], origin: str, functions: Sequence[str]
+) -> str:
+    """The comment at the top: what this is and how it is used; `functions` are those below."""
     plan, prefix, network = entries.plan, entries.prefix, entries.network
     inputs = ", ".join(
         f"{name} ({vector.width})"
@@ -231,8 +234,12 @@ def header(entries: Entries, points: Sequence[EntryPoint], origin: str) -> str:
         f"In a shader of your own, call {prefix}_evaluate({', '.join(arguments)}); or use "
         + " and ".join(point.name for point in points)
         + ".",
-        precision,
+        precision if plan.program.linears else "All numbers are float.",
     ]
+    if any("precise::" in text for text in functions):
+        paragraphs.append(
+            "Functions of `precise` keep digits that fast math, the compiler's default, would lose."
+        )
     if plan.has_blob:
         paragraphs.append(
             f"`weights` is the file {network.name}.weights as it is, at an address that is a "

@@ -63,9 +63,13 @@ def names_of(
     `inputs` and `outputs` are the names that the program's inputs and outputs have outside.
     """
     found = Identifiers(block.name for block in packed.blocks)
+    prefix = plain(network) or "network"
 
     def unique(wanted: str) -> str:
-        return found.unique(plain(wanted) or "value", lambda name: [name], RESERVED)
+        name = plain(wanted) or "value"
+        if name.startswith(f"{prefix}_"):
+            name = f"own_{name}"  # what begins with the prefix stands at file scope
+        return found.unique(name, lambda name: [name], RESERVED)
 
     members = tuple(unique(name) for name in inputs), tuple(unique(name) for name in outputs)
     local: dict[Vector, str] = {}
@@ -78,7 +82,7 @@ def names_of(
     for step in program.steps:
         if step.result not in local:
             local[step.result] = unique(step.result.name)
-    return Names(plain(network) or "network", local, *members)
+    return Names(prefix, local, *members)
 
 
 def value_type(width: int) -> str | None:

@@ -160,7 +160,8 @@ inline void NAME_multiply(
 """
 
 BOUND_TENSOR = """\
-// The weights of a layer as the host binds them: extents (inputs, outputs), innermost first.
+// The weights of a layer as the host binds them: an MTLTensor that is a view of the weights'
+// buffer, with the extents (inputs, outputs), innermost first.
 #if UPPER_HAS_MATMUL2D
 using NAME_tensor = tensor<device WEIGHT, dextents<int, 2>>;
 #else

@@ -3,6 +3,7 @@
 // In a shader of your own, call neural_material_evaluate(inputs, weights); or use
 // neural_material_compute and neural_material_texture_compute and neural_material_fragment.
 // Weights and what they are multiplied with are half; all else is float.
+// Functions of `precise` keep digits that fast math, the compiler's default, would lose.
 // `weights` is the file neural_material.weights as it is, at an address that is a multiple of 128
 // bytes.
 // neural_material_use_matmul2d (function constant 0) picks matmul2d of Metal Performance

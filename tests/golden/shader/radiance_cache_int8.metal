@@ -5,6 +5,7 @@
 // radiance_cache_compute and radiance_cache_fragment.
 // Weights are int8 with a float scale for each output, what they are multiplied with is half; all
 // else is float.
+// Functions of `precise` keep digits that fast math, the compiler's default, would lose.
 // `weights` is the file radiance_cache.weights as it is, at an address that is a multiple of 128
 // bytes.
 // radiance_cache_use_matmul2d (function constant 0) picks matmul2d of Metal Performance Primitives,

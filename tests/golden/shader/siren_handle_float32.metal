@@ -3,6 +3,7 @@
 // In a shader of your own, call siren_evaluate(inputs, weights, tensors); or use siren_compute and
 // siren_fragment.
 // All numbers are float.
+// Functions of `precise` keep digits that fast math, the compiler's default, would lose.
 // `weights` is the file siren.weights as it is, at an address that is a multiple of 128 bytes.
 // siren_use_matmul2d (function constant 0) picks matmul2d of Metal Performance Primitives, or
 // arithmetic that every compiler of Metal has.
@@ -50,7 +51,8 @@ constant constexpr int siren_b2_offset = 23168; // distance
 constant constexpr int siren_tile_points = 32;
 constant constexpr int siren_tile_bytes = 8192;
 
-// The weights of a layer as the host binds them: extents (inputs, outputs), innermost first.
+// The weights of a layer as the host binds them: an MTLTensor that is a view of the weights'
+// buffer, with the extents (inputs, outputs), innermost first.
 #if SIREN_HAS_MATMUL2D
 using siren_tensor = tensor<device float, dextents<int, 2>>;
 #else
