@@ -197,6 +197,8 @@ def check_argument(manifest: ShaderManifest, argument: Argument, where: str) -> 
         require(
             argument.port in known, where, f'{argument.role} "{argument.port}" is not among {names}'
         )
+    if argument.role == "weights":
+        require(manifest.weights_bytes > 0, where, "takes weights, and there is no file of them")
     if argument.role == "weight":
         block = manifest.block(str(argument.port))
         require(

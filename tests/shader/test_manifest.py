@@ -250,6 +250,13 @@ def test_a_tensor_that_no_function_takes_is_told() -> None:
         check_shader_manifest(row)
 
 
+def test_weights_that_are_taken_have_to_be_there() -> None:
+    row = json.loads(manifest_text(field()))
+    row |= {"blocks": [], "weights_bytes": 0}
+    with pytest.raises(DamagedFile, match="takes weights, and there is no file of them"):
+        check_shader_manifest(row)
+
+
 def test_images_between_passes_have_to_be_there() -> None:
     row = json.loads(manifest_text(denoiser()))
     row["images"] = []

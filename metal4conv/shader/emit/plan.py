@@ -77,16 +77,6 @@ class ShaderPlan:
     switch: FunctionConstant | None
 
     @property
-    def compute(self) -> tuple[ShaderFunction, ...]:
-        """The compute functions."""
-        return tuple(item for item in self.functions if item.entry.stage == "compute")
-
-    @property
-    def fragment(self) -> tuple[ShaderFunction, ...]:
-        """The fragment functions."""
-        return tuple(item for item in self.functions if item.entry.stage == "fragment")
-
-    @property
     def has_sampler(self) -> bool:
         """Whether a function takes a sampler, rather than having one of its own."""
         return any(function.has("sampler") for function in self.functions)

@@ -6,12 +6,12 @@
 // 4.0), or from its text: options.languageVersion = MTLLanguageVersion4_0.
 //
 // Computing takes these steps:
-//   1. denoiser_make_pipeline for denoiser_pass_0();
+//   1. denoiser_make_pipeline for each pass, denoiser_pass_0() to denoiser_pass_1();
 //   2. denoiser_make_weights with the content of denoiser.weights;
-//   3. metal4conv_shader_argument_table, and denoiser_bind_pass_0 with a
-//      buffer for each input and output;
-//   4. denoiser_encode in a compute encoder. Metal 4 tracks no hazards: put a barrier
-//      between it and the passes that write inputs or read outputs.
+//   3. for each pass metal4conv_shader_argument_table, and denoiser_bind_pass_0 or
+//      its like with a buffer for each input and output and what is between passes;
+//   4. denoiser_encode in a compute encoder. Metal 4 tracks no hazards: put a barrier between it
+//      and the passes that write inputs or read outputs.
 //
 // All buffers and textures have to be resident while the GPU uses them: add them to a residency set
 // of the command buffer or queue. The weights' buffer stands for the tensors in it.

@@ -12,9 +12,10 @@ import Metal
 ///
 /// Computing takes these steps:
 ///
-/// 1. `makePipeline` for `pass0`;
+/// 1. `makePipeline` for each of `passes`;
 /// 2. `makeWeights` with the content of denoiser.weights;
-/// 3. `makeArgumentTable` of the function, and `bindPass0` with a buffer for each input and output;
+/// 3. `makeArgumentTable` of each, and `bindPass0` or its like with a buffer for each input and
+///    output and what is between passes;
 /// 4. `encode` in a compute encoder. Metal 4 tracks no hazards: put a barrier between it and the
 ///    passes that write inputs or read outputs.
 ///
