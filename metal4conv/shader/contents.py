@@ -320,7 +320,11 @@ def finished(step: Draft) -> Step | Convolution:
             weight = np.asarray(step.weight, np.float32)
             return Linear(step.result, step.operand, weight, step.label)
         case DraftConvolution():
-            return replace(step.template, weight=np.asarray(step.weight, np.float32))
+            return replace(
+                step.template,
+                image=step.operand.name,
+                weight=np.asarray(step.weight, np.float32),
+            )
         case DraftReduce():
             expression = expression_of(step.formula)
             return Reduce(step.result, step.operation, step.count, expression, step.label)

@@ -5,8 +5,7 @@ All that is done is exact in real numbers; it is computed in float64 and rounded
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from metal4conv.shader.contents import (
     Picked,
     Weighted,
     formulas_of,
+    label_of,
     mapped,
     operations_in,
     picked_leaves,
@@ -39,12 +39,17 @@ class Folded:
     folded: dict[str, str]
 
 
-def fold(steps: Sequence[Draft], outputs: Collection[Vector]) -> Folded:
-    """The steps without constant arithmetic around weights, copies, and what nobody needs."""
+def fold(
+    steps: Sequence[Draft], outputs: Collection[Vector], free_name: Callable[[str], str]
+) -> Folded:
+    """The steps without constant arithmetic around weights, copies, and what nobody needs.
+
+    `free_name` makes an identifier, for what is no longer what its name says.
+    """
     folded: dict[str, str] = {}
     found = list(steps)
     found = with_scales_after(found, outputs, folded)
-    found = with_scales_before(found, outputs, folded)
+    found = with_scales_before(found, outputs, folded, free_name)
     found = without_copies(found, outputs)
     return Folded(tuple(needed(found, outputs)), folded)
 
@@ -75,9 +80,8 @@ def with_scales_after(
             if outer is None or len(list(operations_in(outer.formula))) < 2:
                 formulas.append(formula)
                 continue
-            folded |= dict.fromkeys(
-                (item.label for item in operations_in(outer.formula)), f"folded into {step.label}"
-            )
+            gone = {item.label for item in operations_in(outer.formula)} - {step.label}
+            folded |= dict.fromkeys(gone, f"folded into {step.label}")
             rows = np.ones(step.result.width)
             rows[leaf.places] = outer.factor
             found[place] = scaled(step, rows)
@@ -160,7 +164,10 @@ def scaled(step: DraftLinear | DraftConvolution, rows: np.ndarray) -> Draft:
 
 
 def with_scales_before(
-    steps: Sequence[Draft], outputs: Collection[Vector], folded: dict[str, str]
+    steps: Sequence[Draft],
+    outputs: Collection[Vector],
+    folded: dict[str, str],
+    free_name: Callable[[str], str],
 ) -> list[Draft]:
     """Factors of a layer's operand in the columns of its weight.
 
@@ -187,15 +194,18 @@ def with_scales_before(
             if is_factor(part):
                 gone = list(operations_in(part.formula))[: depth_of(part)]
                 folded |= dict.fromkeys((item.label for item in gone), f"folded into {names}")
-        found[place] = replace(
-            step,
-            formulas=tuple(part.inner if is_factor(part) else part.formula for part in parts),
-        )
+        formulas = tuple(part.inner if is_factor(part) else part.formula for part in parts)
+        label = label_of(formulas[0], step.label) if len(formulas) == 1 else step.label
+        result = step.result
+        if label != step.label:
+            result = Vector(free_name(label), result.width)
+        found[place] = DraftAssign(result, formulas, label)
         for k in readers:
             layer = found[k]
             assert isinstance(layer, Weighted)
             shape = (1, -1, *[1] * (layer.weight.ndim - 2))
-            found[k] = replace(layer, weight=layer.weight * columns.reshape(shape))
+            weight = layer.weight * columns.reshape(shape)
+            found[k] = replace(layer, weight=weight, operand=result)
     return found
 
 
@@ -264,8 +274,3 @@ def needed(steps: Sequence[Draft], outputs: Collection[Vector]) -> list[Draft]:
             wanted |= set(vectors_read(step))
             found.append(step)
     return found[::-1]
-
-
-def read_counts(steps: Sequence[Draft]) -> Counter[Vector]:
-    """How many steps read each vector."""
-    return Counter(vector for step in steps for vector in vectors_read(step))

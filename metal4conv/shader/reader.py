@@ -400,27 +400,24 @@ class Reader:
         """The result of a spatial convolution of an image whose pixels hold the value."""
         operand, permuted = self.operand_of(value, weight)
         self.steps.append(
-            DraftConvolution(
-                template.result,
-                operand,
-                permuted,
-                self.label,
-                replace(template, image=operand.name),
-            )
+            DraftConvolution(template.result, operand, permuted, self.label, template)
         )
         return vector_content(template.result)
 
     # vectors
 
-    def kept(self, value: Known) -> Known:
-        """A value whose arithmetic is done: elements of a vector and constants."""
+    def kept(self, value: Known, suffix: str = "") -> Known:
+        """A value whose arithmetic is done: elements of a vector and constants. A suffix names it
+        after the operation that is read, where it has no name of its own.
+        """
         if value.content.is_plain:
             return value
-        return replace(value, content=self.settled(value.content, value.name))
+        name = value.name or self.result_name(suffix or "inner")
+        return replace(value, content=self.settled(value.content, name))
 
     def settled(self, content: Content, name: str) -> Content:
         """A content as elements of one vector, which holds its parts one after the other."""
-        result = self.vector(name or self.result_name(), content.width)
+        result = self.vector(name or self.result_name("inner"), content.width)
         formulas = tuple(part.formula for part in content.parts)
         label = label_of(formulas[-1], name or self.label) if len(formulas) == 1 else name
         self.steps.append(DraftAssign(result, formulas, label or self.label))

@@ -179,8 +179,9 @@ def constant_values(function: Function, flow: Dataflow) -> dict[str, np.ndarray]
 
 def readings(source: Source) -> Iterator[dict[str, FeatureAxes]]:
     """Which axes of each input may hold features, the most plausible first."""
-    is_alone = len(source.shapes) == 1
-    choices = [plausible_axes(shape, is_alone=is_alone) for shape in source.shapes.values()]
+    shapes = list(source.shapes.values())
+    is_alone = len(shapes) == 1 or all(len(shape) == 1 for shape in shapes)
+    choices = [plausible_axes(shape, is_alone=is_alone) for shape in shapes]
     numbers = itertools.product(*(range(len(choice)) for choice in choices))
     ordered = sorted(itertools.islice(numbers, 10 * MOST_READINGS), key=sum)
     for picks in ordered[:MOST_READINGS]:
@@ -190,12 +191,15 @@ def readings(source: Source) -> Iterator[dict[str, FeatureAxes]]:
 
 def plausible_axes(shape: Shape, *, is_alone: bool = True) -> list[FeatureAxes]:
     """The axes that may hold an input's features: one, the shorter the more plausible; several
-    behind the points; none; all where another input may count the points.
+    behind the points; none; all where another input may count the points. One axis alone rather
+    counts points than not.
 
     >>> plausible_axes((1, 3, "h", "w"))
     [(1,), ()]
     >>> plausible_axes((3, 3), is_alone=False)
     [(1,), (0,), (0, 1), ()]
+    >>> plausible_axes((9,)), plausible_axes((9,), is_alone=False)
+    ([(), (0,)], [(0,), ()])
     """
     rank = len(shape)
     fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
@@ -208,7 +212,7 @@ def plausible_axes(shape: Shape, *, is_alone: bool = True) -> list[FeatureAxes]:
         suffixes.pop()
     wanted: list[FeatureAxes] = [(axis,) for axis in (*single, *ones)]
     wanted += [axes for axes in suffixes if all(axis in fixed for axis in axes)]
-    wanted.append(())
+    wanted.insert(0 if is_alone and rank == 1 else len(wanted), ())
     found: dict[tuple[bool, ...], FeatureAxes] = {}
     for axes in wanted:
         found.setdefault(input_points(shape, axes), axes)
@@ -227,7 +231,7 @@ def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Rea
         for name in dict.fromkeys(source.function.block.outputs)
     }
     results = {name: vector for name, (_, vector) in outputs.items()}
-    folded = fold(reader.steps, list(results.values()))
+    folded = fold(reader.steps, list(results.values()), reader.free_name)
     steps = [finished(step) for step in folded.steps]
     network = Network(
         source.name,

@@ -219,11 +219,12 @@ def layer_norm(
     count = math.prod(x.grid_shape[axis] for axis in over)
     once = reader.kept(x)
     mean = reader.call("multiply", reader.reduced("sum", once, over), 1 / count)
-    centred = reader.kept(named(reader.call("subtract", once, mean), f"{x.name}_centred"))
+    centred = reader.call("subtract", once, reader.kept(mean, "mean"))
+    centred = reader.kept(centred, "centred")
     squares = reader.reduced("sum", reader.call("multiply", centred, centred), over)
     variance = reader.call("multiply", squares, 1 / count)
     factor = reader.call("rsqrt", reader.call("add", variance, epsilon))
-    result = reader.call("multiply", centred, factor)
+    result = reader.call("multiply", centred, reader.kept(factor, "factor"))
     shape = [x.grid_shape[axis] if axis in over else 1 for axis in range(len(x.shape))]
     if gamma is not None:
         result = reader.call("multiply", result, reader.constant(gamma, "gamma").reshape(shape))
@@ -232,14 +233,10 @@ def layer_norm(
     return result
 
 
-def named(value: Known, name: str) -> Known:
-    """A value with a name for its vector."""
-    return Known(value.shape, value.points, value.content, name)
-
-
 @READERS("l2_norm")
 def l2_norm(reader: Reader, x: Known, *, epsilon: float = 1e-6) -> Known:
     """`x` divided by the root of the sum of squares over its last three dimensions."""
     once = reader.kept(x)
     squares = reader.reduced("sum", reader.call("multiply", once, once), [-3, -2, -1])
-    return reader.call("multiply", once, reader.call("rsqrt", reader.call("add", squares, epsilon)))
+    factor = reader.call("rsqrt", reader.call("add", squares, epsilon))
+    return reader.call("multiply", once, reader.kept(factor, "factor"))

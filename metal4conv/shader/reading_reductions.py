@@ -89,5 +89,5 @@ def softmax(reader: Reader, x: Known, *, axis: int = -1) -> Known:
     """Exponentials along an axis of features, divided by their sum."""
     once = reader.kept(x)
     largest = reader.reduced("maximum", once, [axis])
-    powers = reader.kept(reader.call("exp", reader.call("subtract", once, largest)))
+    powers = reader.kept(reader.call("exp", reader.call("subtract", once, largest)), "powers")
     return reader.call("divide", powers, reader.reduced("sum", powers, [axis]))
