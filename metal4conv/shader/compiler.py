@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -26,6 +27,8 @@ from metal4conv.errors import MissingDependency, MissingDevice, RejectedShader, 
 from metal4conv.lazy import install_line
 from metal4conv.shader.document import ShaderManifest
 from metal4conv.shader.driver import driver_source
+
+log = logging.getLogger("metal4conv.shader")
 
 STAND_IN = Path(__file__).with_name("stand_in")
 
@@ -49,6 +52,9 @@ FLAGS = (
 """Of clang. Arithmetic of half is rounded after each operation, as a GPU does."""
 
 PROBE = """
+#if !__has_attribute(nonblocking)
+#error "it does not know function effects, which came with clang 20"
+#endif
 typedef _Float16 half;
 typedef half half4 __attribute__((ext_vector_type(4)));
 #define device __attribute__((address_space(1)))
@@ -190,8 +196,20 @@ def run_compiler(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         text=True,
         errors="replace",
         timeout=TIMEOUT,
+        env=environment(),
         check=False,
     )
+
+
+def environment() -> dict[str, str]:
+    """This process's, in which ziglang finds a folder for its parts of the C library."""
+    known = dict(os.environ)
+    home = Path(known.get("XDG_CACHE_HOME") or Path(known.get("HOME", "/")) / ".cache")
+    above = next((folder for folder in (home, *home.parents) if folder.exists()), home)
+    if not os.access(above, os.W_OK):
+        cache = Path(tempfile.gettempdir()) / f"metal4conv-ziglang-{os.getuid()}"
+        known.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache))
+    return known
 
 
 def compile_for_host(
@@ -266,6 +284,7 @@ def for_clang(text: str, name: str) -> str:
 
 def rejection(source: Path, output: str) -> RejectedShader:
     """The error for what a compiler printed: the rules that are broken, or its own words."""
+    log.info("what the compiler printed:\n%s", output)
     rules = dict.fromkeys(broken_rules(source.name, output))
     if rules:
         error = RejectedShader(

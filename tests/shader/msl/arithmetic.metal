@@ -60,7 +60,7 @@ kernel void arithmetic(const device half4 *h [[buffer(0)]], device float *y [[bu
     y[n++] = floor(-2.1f);
     y[n++] = ceil(-2.9f);
     y[n++] = fract(-0.25f);
-    y[n++] = fmod(-7.0f, 3.0f);
+    y[n++] = precise::fmod(-7.0f, 3.0f);
 
     // choice
     y[n++] = select(1.0f, 2.0f, true);
@@ -77,17 +77,23 @@ kernel void arithmetic(const device half4 *h [[buffer(0)]], device float *y [[bu
 
     // functions
     y[n++] = fma(2.0f, 3.0f, 4.0f);
-    y[n++] = exp(1.0f);
-    y[n++] = exp2(10.0f);
-    y[n++] = log2(8.0f) + log10(1000.0f) + log(1.0f);
-    y[n++] = pow(2.0f, 0.5f);
+    y[n++] = precise::exp(1.0f);
+    y[n++] = precise::exp2(10.0f);
+    y[n++] = precise::log2(8.0f) + precise::log10(1000.0f) + precise::log(1.0f);
+    y[n++] = precise::pow(2.0f, 0.5f);
     y[n++] = rsqrt(4.0f) + sqrt(9.0f);
     y[n++] = precise::sin(M_PI_F / 6.0f);
-    y[n++] = precise::tanh(0.5f) - fast::tanh(0.5f);
+    y[n++] = round(1e7f * (tanh(0.5f) - fast::tanh(0.5f)));
     y[n++] = atan2(1.0f, -1.0f);
     y[n++] = dot(float3(1.0f, 2.0f, 3.0f), float3(4.0f, 5.0f, 6.0f));
     y[n++] = length(float2(3.0f, 4.0f));
     y[n++] = cross(float3(1.0f, 0.0f, 0.0f), float3(0.0f, 1.0f, 0.0f)).z;
     y[n++] = normalize(float3(0.0f, 0.0f, 5.0f)).z;
     y[n++] = float(exp(0.5h));
+
+    // fast functions promise less
+    y[n++] = fabs(sin(1.0f) - precise::sin(1.0f)) > 1e-4f ? 1.0f : 0.0f;
+    y[n++] = fabs(precise::tanh(60.0f) - 1.0f) + (isnan(tanh(60.0f)) ? 2.0f : 0.0f);
+    y[n++] = float(tanh(60.0h)) + fabs(precise::sinh(1e-4f) - 1e-4f);
+    y[n++] = precise::pow(-2.0f, 3.0f) + (isnan(pow(-2.0f, 3.0f)) ? 1.0f : 0.0f);
 }

@@ -127,10 +127,17 @@ class convolution2d {
             __is_same(typename Destination::value_type, int32_t), int32_t, float>;
         constexpr int pixels = out_width * out_height * batch;
         constexpr size_t bytes = sizeof(sum) * size_t(pixels) * out_channels;
-        unsigned char *sums = together(simdgroups, bytes, "convolution2d", line,
+        unsigned char *sums = together(simdgroups, bytes + sizeof(uint64_t), "convolution2d", line,
                                        [&](unsigned char *buffer, scope &) {
                                            convolve(activation, weights, (sum *)buffer);
+                                           *(uint64_t *)(buffer + bytes) = digest(activation);
                                        });
+        // one of these is the last to come back
+        bool may_be_last = running->current == 0 || running->current == running->threads - 1;
+        if (may_be_last && *(const uint64_t *)(sums + bytes) != digest(activation))
+            fail("the activation of convolution2d (line %d) is written while other threads still "
+                 "read it: a threadgroup_barrier has to stand between",
+                 line);
         constexpr bool adds = D.conv2d_mode == convolution2d_descriptor::mode::multiply_accumulate;
         for (uint16_t i = 0; i < destination.get_capacity(); ++i) {
             if (!destination.is_valid_element(i)) continue;
@@ -199,6 +206,23 @@ class convolution2d {
         }
         check_memory(activation, "the activation of convolution2d");
         check_memory(weights, "the weights of convolution2d");
+    }
+
+    // A number that is another one when the elements are others.
+    template <class Tensor>
+    static uint64_t digest(const Tensor &tensor) {
+        uint64_t result = 14695981039346656037ull;
+        int sizes[] = {tensor.get_extent(0), tensor.get_extent(1), tensor.get_extent(2),
+                       tensor.get_extent(3)};
+        for (int i = 0; i < sizes[0] * sizes[1] * sizes[2] * sizes[3]; ++i) {
+            auto element = *tensor.at({i % sizes[0], i / sizes[0] % sizes[1],
+                                       i / (sizes[0] * sizes[1]) % sizes[2],
+                                       i / (sizes[0] * sizes[1] * sizes[2])});
+            uint bits = 0;
+            __builtin_memcpy(&bits, &element, sizeof(element));
+            result = (result ^ bits) * 1099511628211ull;
+        }
+        return result;
     }
 
     // All sums, in the order of coordinates (channel, x, y, batch).

@@ -111,7 +111,8 @@ struct cooperative_tensor {
         check("cooperative_tensor.store", to);
         for (uint16_t i = 0; i < get_capacity(); ++i) {
             auto at = get_multidimensional_index(i);
-            if (is_valid_element(i) && is_inside(at, to)) place(at, to) = typename memory_of<E>::type(elements[i]);
+            if (is_valid_element(i) && is_inside(at, to))
+                place(at, to) = typename memory_of<E>::type(elements[i]);
         }
     }
     // Every thread reads its elements; those outside of the tensor stay as they are.

@@ -1,10 +1,12 @@
 // math.h: the functions of <metal_math>, <metal_common>, <metal_geometric> and <metal_relational>
 // that shaders use, for half, float and their vectors.
 //
-// All three of metal::, metal::fast:: and metal::precise:: give the same here, as accurate as the
-// C library is. On a GPU, unqualified functions are the fast ones where the compiler's fast math is
-// on, which is the default (Metal Shading Language Specification, chapter 8): a shader that needs
-// accurate ones has to say `precise::`. There is no erf, as Metal has none.
+// `precise::` functions are as accurate as the C library's. Unqualified functions are the fast ones,
+// as Metal's compiler uses them by default (MTLCompileOptions.mathMode), and those err here about as
+// much as the specification allows them to: sin and cos by 2^-13, exp by a few units of the last
+// place that grow with the argument, tanh and pow as the formulas that they are made of, which
+// overflow, and fmod has no result (Metal Shading Language Specification, table 8.2; half functions
+// are accurate, table 8.3). There is no erf, as Metal has none.
 #pragma once
 #include <metal4conv_stand_in/language.h>
 
@@ -67,45 +69,93 @@ METAL4CONV_C1(tanhf) METAL4CONV_C2(atan2f) METAL4CONV_C2(fmodf) METAL4CONV_C2(po
         return result; \
     }
 
-// What exists in metal::, metal::fast:: and metal::precise::.
+// One that is fast for float and accurate for half.
+#define METAL4CONV_FAST_1(name, quick, accurate) \
+    inline float name(float x) { return quick; } \
+    inline half name(half h) { \
+        float x = h; \
+        return half(accurate); \
+    } \
+    template <class T, int N> \
+    inline vec<T, N> name(vec<T, N> v) { \
+        for (int i = 0; i < N; ++i) v[i] = name(T(v[i])); \
+        return v; \
+    }
+#define METAL4CONV_FAST_2(name, quick, accurate) \
+    inline float name(float x, float y) { return quick; } \
+    inline half name(half g, half h) { \
+        float x = g, y = h; \
+        return half(accurate); \
+    } \
+    template <class T, int N> \
+    inline vec<T, N> name(vec<T, N> v, vec<T, N> w) { \
+        for (int i = 0; i < N; ++i) v[i] = name(T(v[i]), T(w[i])); \
+        return v; \
+    }
+
+// What is the same in metal::, metal::fast:: and metal::precise::.
 #define METAL4CONV_ACCURACIES \
     METAL4CONV_1(acos, ::acosf(x)) \
-    METAL4CONV_1(acosh, ::acoshf(x)) \
     METAL4CONV_1(asin, ::asinf(x)) \
-    METAL4CONV_1(asinh, ::asinhf(x)) \
     METAL4CONV_1(atan, ::atanf(x)) \
-    METAL4CONV_1(atanh, ::atanhf(x)) \
     METAL4CONV_1(ceil, __builtin_ceilf(x)) \
+    METAL4CONV_1(fabs, __builtin_fabsf(x)) \
+    METAL4CONV_1(floor, __builtin_floorf(x)) \
+    METAL4CONV_1(fract, __builtin_fminf(x - __builtin_floorf(x), 0x1.fffffep-1f)) \
+    METAL4CONV_1(rint, __builtin_rintf(x)) \
+    METAL4CONV_1(round, __builtin_roundf(x)) \
+    METAL4CONV_1(rsqrt, 1.0f / __builtin_sqrtf(x)) \
+    METAL4CONV_1(sqrt, __builtin_sqrtf(x)) \
+    METAL4CONV_1(trunc, __builtin_truncf(x)) \
+    METAL4CONV_2(atan2, ::atan2f(x, y)) \
+    METAL4CONV_2(divide, x / y) \
+    METAL4CONV_2(fdim, x > y ? x - y : x <= y ? 0.0f : NAN) \
+    METAL4CONV_2(fmax, __builtin_fmaxf(x, y)) \
+    METAL4CONV_2(fmin, __builtin_fminf(x, y))
+
+#define METAL4CONV_PRECISE \
+    METAL4CONV_1(acosh, ::acoshf(x)) \
+    METAL4CONV_1(asinh, ::asinhf(x)) \
+    METAL4CONV_1(atanh, ::atanhf(x)) \
     METAL4CONV_1(cos, ::cosf(x)) \
     METAL4CONV_1(cosh, ::coshf(x)) \
     METAL4CONV_1(cospi, ::cosf(x * M_PI_F)) \
     METAL4CONV_1(exp, ::expf(x)) \
     METAL4CONV_1(exp10, ::powf(10.0f, x)) \
     METAL4CONV_1(exp2, ::exp2f(x)) \
-    METAL4CONV_1(fabs, __builtin_fabsf(x)) \
-    METAL4CONV_1(floor, __builtin_floorf(x)) \
-    METAL4CONV_1(fract, __builtin_fminf(x - __builtin_floorf(x), 0x1.fffffep-1f)) \
     METAL4CONV_1(log, ::logf(x)) \
     METAL4CONV_1(log10, ::log10f(x)) \
     METAL4CONV_1(log2, ::log2f(x)) \
-    METAL4CONV_1(rint, __builtin_rintf(x)) \
-    METAL4CONV_1(round, __builtin_roundf(x)) \
-    METAL4CONV_1(rsqrt, 1.0f / __builtin_sqrtf(x)) \
     METAL4CONV_1(sin, ::sinf(x)) \
     METAL4CONV_1(sinh, ::sinhf(x)) \
     METAL4CONV_1(sinpi, ::sinf(x * M_PI_F)) \
-    METAL4CONV_1(sqrt, __builtin_sqrtf(x)) \
     METAL4CONV_1(tan, ::tanf(x)) \
     METAL4CONV_1(tanh, ::tanhf(x)) \
-    METAL4CONV_1(trunc, __builtin_truncf(x)) \
-    METAL4CONV_2(atan2, ::atan2f(x, y)) \
-    METAL4CONV_2(divide, x / y) \
-    METAL4CONV_2(fdim, x > y ? x - y : x <= y ? 0.0f : NAN) \
-    METAL4CONV_2(fmax, __builtin_fmaxf(x, y)) \
-    METAL4CONV_2(fmin, __builtin_fminf(x, y)) \
     METAL4CONV_2(fmod, ::fmodf(x, y)) \
     METAL4CONV_2(pow, ::powf(x, y)) \
     METAL4CONV_2(powr, x < 0.0f ? NAN : ::powf(x, y))
+
+#define METAL4CONV_FAST \
+    METAL4CONV_FAST_1(acosh, fast_log2(x + __builtin_sqrtf(x * x - 1.0f)) * M_LN2_F, ::acoshf(x)) \
+    METAL4CONV_FAST_1(asinh, fast_log2(x + __builtin_sqrtf(x * x + 1.0f)) * M_LN2_F, ::asinhf(x)) \
+    METAL4CONV_FAST_1(atanh, 0.5f * fast_log2((1.0f + x) / (1.0f - x)) * M_LN2_F, ::atanhf(x)) \
+    METAL4CONV_FAST_1(cos, fast_cos(x), ::cosf(x)) \
+    METAL4CONV_FAST_1(cosh, 0.5f * (fast_exp(x) + fast_exp(-x)), ::coshf(x)) \
+    METAL4CONV_FAST_1(cospi, fast_cos(x * M_PI_F), ::cosf(x * M_PI_F)) \
+    METAL4CONV_FAST_1(exp, fast_exp(x), ::expf(x)) \
+    METAL4CONV_FAST_1(exp10, fast_exp2(x * 3.32192809f), ::powf(10.0f, x)) \
+    METAL4CONV_FAST_1(exp2, fast_exp2(x), ::exp2f(x)) \
+    METAL4CONV_FAST_1(log, fast_log2(x) * M_LN2_F, ::logf(x)) \
+    METAL4CONV_FAST_1(log10, fast_log2(x) * 0.301029996f, ::log10f(x)) \
+    METAL4CONV_FAST_1(log2, fast_log2(x), ::log2f(x)) \
+    METAL4CONV_FAST_1(sin, fast_sin(x), ::sinf(x)) \
+    METAL4CONV_FAST_1(sinh, 0.5f * (fast_exp(x) - fast_exp(-x)), ::sinhf(x)) \
+    METAL4CONV_FAST_1(sinpi, fast_sin(x * M_PI_F), ::sinf(x * M_PI_F)) \
+    METAL4CONV_FAST_1(tan, fast_sin(x) / fast_cos(x), ::tanf(x)) \
+    METAL4CONV_FAST_1(tanh, fast_tanh(x), ::tanhf(x)) \
+    METAL4CONV_FAST_2(fmod, NAN * (x - y), ::fmodf(x, y)) \
+    METAL4CONV_FAST_2(pow, fast_exp2(y * fast_log2(x)), ::powf(x, y)) \
+    METAL4CONV_FAST_2(powr, fast_exp2(y * fast_log2(x)), x < 0.0f ? NAN : ::powf(x, y))
 
 #define METAL4CONV_FLOAT_ABS \
     METAL4CONV_1(abs, __builtin_fabsf(x)) \
@@ -115,18 +165,39 @@ METAL4CONV_C1(tanhf) METAL4CONV_C2(atan2f) METAL4CONV_C2(fmodf) METAL4CONV_C2(po
     METAL4CONV_3(clamp, __builtin_fminf(__builtin_fmaxf(x, y), z))
 
 namespace metal {
+inline float fast_sin(float x) { return ::sinf(x) + (x == 0.0f ? 0.0f : 0x1p-13f); }
+inline float fast_cos(float x) { return ::cosf(x) - 0x1p-13f; }
+inline float more_by(float result, float x) {
+    return result * (1.0f + 0x1p-23f * (3.0f + __builtin_floorf(__builtin_fabsf(2.0f * x))));
+}
+inline float fast_exp(float x) { return more_by(::expf(x), x); }
+inline float fast_exp2(float x) { return more_by(::exp2f(x), x); }
+inline float fast_log2(float x) {
+    float result = ::log2f(x);
+    return x >= 0.5f && x <= 2.0f ? result + 0x1p-22f : result * (1.0f + 0x1p-22f);
+}
+inline float fast_tanh(float x) {
+    float t = fast_exp(2.0f * x);
+    return (t - 1.0f) / (t + 1.0f);
+}
+}  // namespace metal
+
+namespace metal {
 
 namespace precise {
 METAL4CONV_ACCURACIES
+METAL4CONV_PRECISE
 METAL4CONV_FLOAT_ABS
 }  // namespace precise
 
 namespace fast {
 METAL4CONV_ACCURACIES
+METAL4CONV_FAST
 METAL4CONV_FLOAT_ABS
 }  // namespace fast
 
 METAL4CONV_ACCURACIES
+METAL4CONV_FAST
 METAL4CONV_1(abs, __builtin_fabsf(x))
 METAL4CONV_1(saturate, __builtin_fminf(__builtin_fmaxf(x, 0.0f), 1.0f))
 METAL4CONV_1(sign, x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == x ? x : 0.0f)
@@ -263,4 +334,8 @@ inline vec<T, 3> cross(vec<T, 3> x, vec<T, 3> y) {
 #undef METAL4CONV_2
 #undef METAL4CONV_3
 #undef METAL4CONV_ACCURACIES
+#undef METAL4CONV_PRECISE
+#undef METAL4CONV_FAST
+#undef METAL4CONV_FAST_1
+#undef METAL4CONV_FAST_2
 #undef METAL4CONV_FLOAT_ABS
