@@ -76,6 +76,13 @@ def show_shader_layout(report: Report, console: Console) -> None:
     if shader["blocks"]:
         console.print(blocks_table(shader))
         console.print()
+    if shader["textures"]:
+        console.print(textures_table(shader))
+        console.print()
+    if shader["images"]:
+        rows = [(row["name"], row["dtype"], row["width"]) for row in shader["images"]]
+        console.print(table(("between passes", "type", "features"), rows, right="features"))
+        console.print()
     for entry in shader["entry_points"]:
         console.print(f"{entry['name']}: {entry_text(entry)}", markup=False, soft_wrap=True)
         rows = [
@@ -109,6 +116,23 @@ def blocks_table(shader: Json) -> Any:  # Any: a rich table
         for row in shader["blocks"]
     ]
     titles = ("block", "what", "type", "dimensions", "used", "strides", "offset", "bytes")
+    return table(titles, rows, right="offset bytes")
+
+
+def textures_table(shader: Json) -> Any:  # Any: a rich table
+    """The textures in the latents' file."""
+    rows = [
+        (
+            row["name"],
+            f"{', '.join(str(one) for one in row['channels'] if one >= 0)} of {row['input']}",
+            row["pixel_format"],
+            f"{row['width']} × {row['height']}",
+            row["offset"],
+            row["byte_length"],
+        )
+        for row in shader["textures"]
+    ]
+    titles = ("texture", "features", "format", "size", "offset", "bytes")
     return table(titles, rows, right="offset bytes")
 
 
