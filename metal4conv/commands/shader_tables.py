@@ -80,8 +80,8 @@ def show_shader_layout(report: Report, console: Console) -> None:
         console.print(textures_table(shader))
         console.print()
     if shader["images"]:
-        rows = [(row["name"], row["dtype"], row["width"]) for row in shader["images"]]
-        console.print(table(("between passes", "type", "features"), rows, right="features"))
+        between = [(row["name"], row["dtype"], row["width"]) for row in shader["images"]]
+        console.print(table(("between passes", "type", "features"), between, right="features"))
         console.print()
     for entry in shader["entry_points"]:
         console.print(f"{entry['name']}: {entry_text(entry)}", markup=False, soft_wrap=True)
