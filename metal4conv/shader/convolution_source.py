@@ -50,7 +50,7 @@ from metal4conv.shader.source_templates import (
     filled,
     layer_helpers,
 )
-from metal4conv.shader.source_text import INDENT, comment, structure, wrapped
+from metal4conv.shader.source_text import INDENT, comment, fitted, structure, wrapped
 
 TYPE_WORDS = {"float16": "half", "float32": "float", "int8": "int8"}
 """Types of weights as comments name them."""
@@ -92,7 +92,7 @@ def write_passes(
         *kernels,
     ]
     return ShaderSource(
-        text="\n".join(sections),
+        text=fitted("\n".join(sections)),
         evaluate=None,
         entry_points=tuple(entries),
         constants=function_constants(first.names.prefix) if uses_matmul2d else (),

@@ -26,9 +26,9 @@ def broken(statement: str, indent: str = "", room: int = COLUMNS - len(INDENT)) 
     further = indent + INDENT
     opening = statement.find("(")
     if statement.endswith(");") and closing(statement, opening) == len(statement) - 2:
-        rest = statement[opening + 1 :]
-        if len(further + rest) <= room:
-            return [indent + statement[: opening + 1], further + rest]
+        head, rest = statement[: opening + 1], statement[opening + 1 :]
+        if len(indent + head) <= room and len(further + rest) <= room:
+            return [indent + head, further + rest]
     for mark in (" ? ", " = "):
         if mark in statement:
             place = statement.index(mark) + (1 if mark == " ? " else 3)

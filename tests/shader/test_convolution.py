@@ -1,0 +1,336 @@
+"""Networks with convolutions: their Metal through the stand-in, against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from metal4conv.errors import RejectedShader, UnsupportedModel
+from metal4conv.shader.host import HostShader, open_shader
+from metal4conv.shader.manifest import read_manifest
+from metal4conv.shader.network import Network
+from metal4conv.shader.options import ShaderOptions
+from metal4conv.shader.reading import read_network
+from tests.shader.convolution_networks import CASES, Case, conv
+from tests.shader.handmade import shader_files, written
+from tests.shader.networks import converted
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "shader"
+
+SIZES = ((19, 20), (16, 8), (1, 1), (37, 1), (1, 9), (17, 9))
+"""Widths and heights: tiles that are full, that are cut, images smaller than a kernel."""
+
+PATHS = pytest.mark.parametrize("use_matmul2d", [False, True], ids=["plain", "matmul2d"])
+
+
+@cache
+def module_of(name: str) -> nn.Module:
+    return CASES[name].module()
+
+
+@cache
+def network_of(name: str) -> Network:
+    found = converted(module_of(name), *CASES[name].images((19, 20))).network
+    return replace(found, name=name)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory):
+    """The shader of a case, compiled once for each choice of options."""
+
+    @cache
+    def make(name: str, options: ShaderOptions) -> HostShader:
+        folder = tmp_path_factory.mktemp(name)
+        return open_shader(shader_files(network_of(name), options, folder), folder)
+
+    return make
+
+
+def run(
+    shader: HostShader, network: Network, case: Case, size: tuple[int, int], use_matmul2d: bool
+) -> list[np.ndarray]:
+    """The outputs of a shader as arrays, in order."""
+    images = case.images(size)
+    rows = {
+        port.name: port.rows(image.numpy())
+        for port, image in zip(network.inputs, images, strict=True)
+    }
+    found = shader.run_network(rows, size, use_matmul2d)
+    return [
+        port.array(found[port.name], (1, port.width, size[1], size[0])) for port in network.outputs
+    ]
+
+
+def expected(module: nn.Module, case: Case, size: tuple[int, int]) -> list[np.ndarray]:
+    """What torch computes, in float64."""
+    with torch.no_grad():
+        results = module.double()(*(image.double() for image in case.images(size)))
+    module.float()
+    return [item.numpy() for item in (results if isinstance(results, tuple) else (results,))]
+
+
+@PATHS
+@pytest.mark.parametrize("name", CASES)
+def test_float32_as_torch(name, use_matmul2d, opened):
+    case = CASES[name]
+    shader = opened(name, ShaderOptions("float32"))
+    for size in SIZES:
+        got = run(shader, network_of(name), case, size, use_matmul2d)
+        for found, exact in zip(got, expected(module_of(name), case, size), strict=True):
+            assert found.shape == exact.shape
+            np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+
+
+@contextmanager
+def rounded(module: nn.Module) -> Iterator[nn.Module]:
+    """The module with float16 weights of convolutions, whose operands are rounded on their way."""
+    handles, weights = [], {}
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            weights[layer] = layer.weight.data.clone()
+            layer.weight.data = layer.weight.data.half().float()
+            hook = layer.register_forward_pre_hook(lambda _, given: (given[0].half().to(given[0]),))
+            handles.append(hook)
+    try:
+        yield module
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, weight in weights.items():
+            layer.weight.data = weight
+
+
+@PATHS
+@pytest.mark.parametrize("name", ["denoiser", "two_outputs", "two_inputs", "wide"])
+def test_float16_as_torch_that_rounds(name, use_matmul2d, opened):
+    case = CASES[name]
+    size = SIZES[0]
+    got = run(opened(name, ShaderOptions("float16")), network_of(name), case, size, use_matmul2d)
+    with rounded(module_of(name)) as module:
+        exact = expected(module, case, size)
+    for found, wanted in zip(got, exact, strict=True):
+        # a sum that rounds to the other neighbour moves an operand by 2^-11 of itself: rarely
+        error, scale = np.abs(found - wanted), np.abs(wanted).max()
+        assert error.max() < 2**-11 * scale
+        assert error.mean() < 2e-5 * scale
+
+
+def test_both_paths_agree_whatever_the_threads(opened):
+    shader, case = opened("denoiser", ShaderOptions("float16")), CASES["denoiser"]
+    size = (80, 50)
+    (image,) = case.images(size)
+    (port,) = network_of("denoiser").inputs
+    rows = {port.name: port.rows(image.numpy())}
+    name = shader.manifest.outputs[0].name
+    runs = [
+        shader.run_network(rows, size, path, threads)[name]
+        for path in (False, True)
+        for threads in (1, 3)
+    ]
+    assert np.array_equal(runs[0], runs[1])
+    assert np.array_equal(runs[2], runs[3])
+    np.testing.assert_allclose(runs[0], runs[2], rtol=0, atol=1e-3)
+
+
+def test_int8_weights_have_the_plain_path_alone(opened):
+    shader = opened("denoiser", ShaderOptions("int8"))
+    assert any("int8 images" in note for note in shader.manifest.notes)
+    case, size = CASES["denoiser"], SIZES[0]
+    module = module_of("denoiser")
+    got = run(shader, network_of("denoiser"), case, size, False)
+    with rounded(module), torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                scales = layer.weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+                layer.weight.data = (layer.weight / scales).round() * scales
+        exact = expected(module, case, size)
+    # the scales above are of rounded weights: half's rounding is what may differ
+    np.testing.assert_allclose(got[0], exact[0], rtol=0, atol=4e-3)
+
+
+def test_weights_in_the_source(opened):
+    shader = opened("chain", ShaderOptions("float32", inline_weights=True))
+    assert not shader.manifest.blocks
+    assert not shader.manifest.constants
+    (got,) = run(shader, network_of("chain"), CASES["chain"], (19, 20), False)
+    (exact,) = expected(module_of("chain"), CASES["chain"], (19, 20))
+    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_tensors_are_made_in_the_buffer_whatever_is_asked_for(opened):
+    shader = opened("denoiser", ShaderOptions("float32", "handle"))
+    assert any("binds no MTLTensor" in note for note in shader.manifest.notes)
+    (got,) = run(shader, network_of("denoiser"), CASES["denoiser"], (9, 9), True)
+    (exact,) = expected(module_of("denoiser"), CASES["denoiser"], (9, 9))
+    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_images_that_convolutions_alone_read_are_half(tmp_path):
+    half = read_manifest(shader_files(network_of("denoiser"), ShaderOptions(), tmp_path))
+    assert [image.dtype for image in half.images] == ["float32", "float16"]
+    exact = written(network_of("denoiser"), ShaderOptions("float32"))
+    assert {image.dtype for image in exact.images} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "tiles"),
+    [
+        ("chain", "float16", [(16, 8)] * 3),
+        ("wide", "float16", [(16, 8)] * 3),
+        ("wide", "float32", [(16, 8), (8, 8), (8, 8)]),
+        ("large_kernel", "float32", [(8, 8), (4, 4)]),
+    ],
+)
+def test_tiles_fit_in_threadgroup_memory(name, precision, tiles):
+    entries = written(network_of(name), ShaderOptions(precision)).entry_points
+    assert [entry.tile for entry in entries] == tiles
+    assert all(0 < entry.threadgroup_memory_bytes <= 32768 for entry in entries)
+
+
+def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
+    module = nn.Sequential(conv(100, 3, 7)).eval()
+    network = converted(module, torch.zeros(1, 100, 8, 8)).network
+    source = written(network, ShaderOptions("float32"))
+    assert "takes more than 32,768 bytes" in source.notes[0]
+    assert not source.constants
+    shader = open_shader(shader_files(network, ShaderOptions("float32"), tmp_path), tmp_path)
+    case = Case(lambda: module, (100,))
+    (got,) = run(shader, network, case, (5, 6), False)
+    (exact,) = expected(module, case, (5, 6))
+    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_golden_text(request):
+    text = written(network_of("denoiser"), ShaderOptions()).text
+    path = GOLDEN / "denoiser.metal"
+    if request.config.getoption("--rewrite-golden"):
+        path.write_text(text)
+    assert text == path.read_text()
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("options", [ShaderOptions("float32"), ShaderOptions("int8")], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_lines_fit(name, options):
+    assert max(map(len, written(network_of(name), options).text.splitlines())) <= 100
+
+
+FAULTS = {
+    # what is broken: (text, what it becomes, who notices)
+    "channels exchanged": (
+        "extents<int, W::outputs, W::inputs, W::kernel_width",
+        "extents<int, W::inputs, W::outputs, W::kernel_width",
+        "the weights of convolution2d are HWIO",
+    ),
+    "window too narrow": (
+        "int4(W::inputs, W::window_width, W::window_height, 1)",
+        "int4(W::inputs, W::tile_width, W::window_height, 1)",
+        "the activation of convolution2d is NHWC",
+    ),
+    "one simdgroup alone": (
+        "execution_simdgroups<denoiser_simdgroups>",
+        "execution_simdgroup",
+        "it has to be all of them",
+    ),
+    "one thread alone": (
+        "execution_simdgroups<denoiser_simdgroups>",
+        "execution_thread",
+        "its scope is execution_simdgroups<N>",
+    ),
+    "offset forgotten": ("convolve.set_offsets", "// convolve.set_offsets", None),
+    "offset of the corner": ("W::kernel_width / 2, W::kernel_height", "0, W::kernel_height", None),
+    "window not moved": ("origin - int2(W::left, W::above)", "origin", None),
+    "edge one pixel late": ("from.x < size.x", "from.x <= size.x", None),
+    "weights of another layer": (
+        "weights + denoiser_w1_offset",
+        "weights + denoiser_w3_offset",
+        None,
+    ),
+    "window not awaited": (
+        "threadgroup_barrier(mem_flags::mem_threadgroup); // the window is filled",
+        "// the window is filled",
+        None,
+    ),
+    "sums over the window": (
+        "threadgroup_barrier(mem_flags::mem_threadgroup); // the window is read",
+        "// the window is read",
+        "written while other threads still read it",
+    ),
+    "sums not awaited": (
+        "threadgroup_barrier(mem_flags::mem_threadgroup); // all sums are written",
+        "// all sums are written",
+        None,
+    ),
+    "some threads gone": (
+        "const device float *b1 =",
+        "if (thread_index > 63) { return; }\n    const device float *b1 =",
+        "wait for one another forever",
+    ),
+    "rows of the wrong pixel": ("uint(at.y * size.x + at.x)", "uint(at.x * size.y + at.y)", None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_noticed(fault, tmp_path):
+    before, after, message = FAULTS[fault]
+    network = network_of("denoiser")
+    text = written(network, ShaderOptions("float32")).text
+    assert before in text
+    broken = text.replace(before, after)
+    path = shader_files(network, ShaderOptions("float32"), tmp_path, broken)
+    case, size = CASES["denoiser"], (19, 9)
+
+    def result() -> np.ndarray:
+        return run(open_shader(path, tmp_path), network, case, size, True)[0]
+
+    if message is not None:
+        with pytest.raises(RejectedShader, match=message):
+            result()
+        return
+    (exact,) = expected(module_of("denoiser"), case, size)
+    try:
+        wrong = result()
+    except RejectedShader:
+        return
+    assert not np.abs(wrong - exact).max() < 1e-2
+
+
+REFUSED = {
+    "stride": (nn.Conv2d(3, 4, 3, stride=2, padding=1), "strides"),
+    "dilation": (nn.Conv2d(3, 4, 3, dilation=2, padding=2), "dilations"),
+    "groups": (nn.Conv2d(4, 4, 3, padding=1, groups=4), "groups"),
+    "valid": (nn.Conv2d(3, 4, 3), "changes the size"),
+    "even": (nn.Conv2d(3, 4, 4, padding=2), "odd"),
+    "channels": (nn.Conv2d(3, 256, 3, padding=1), "128 channels"),
+    "pool": (nn.Sequential(conv(3, 4), nn.MaxPool2d(2)), "max_pool"),
+    "average": (nn.Sequential(conv(3, 4), nn.AdaptiveAvgPool2d(1)), "reduce_mean|avg_pool"),
+    "upsample": (nn.Sequential(conv(3, 4), nn.Upsample(scale_factor=2)), "upsample"),
+    "transposed": (nn.ConvTranspose2d(3, 4, 2, stride=2), "conv_transpose"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    module, words = REFUSED[name]
+    first = next(layer for layer in module.modules() if hasattr(layer, "in_channels"))
+    function = converted(module.eval(), torch.zeros(1, first.in_channels, 8, 8)).function
+    with pytest.raises(UnsupportedModel, match=words) as raised:
+        read_network(function, "net")
+    assert raised.value.hint
+    assert raised.value.where
+
+
+def test_a_batch_is_refused():
+    function = converted(conv(3, 4).eval(), torch.zeros(2, 3, 8, 8)).function
+    with pytest.raises(UnsupportedModel, match=r"expected \(1, channels, height, width\)"):
+        read_network(function, "net")
