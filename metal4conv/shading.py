@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from metal4conv.assembly import GoldenOptions, depfile_inputs, remove_work
 from metal4conv.errors import UsageError
 from metal4conv.frontends.source import open_source, parse_options
@@ -20,6 +22,7 @@ from metal4conv.shader.document import (
     MANIFEST_SUFFIX,
     SOURCE_SUFFIX,
     WEIGHTS_SUFFIX,
+    Rounding,
     SamplerLayout,
     ShaderManifest,
     ShaderPort,
@@ -27,10 +30,11 @@ from metal4conv.shader.document import (
     TextureLayout,
 )
 from metal4conv.shader.emit import FILE_SUFFIXES, emit_shader
+from metal4conv.shader.evaluation import evaluate
 from metal4conv.shader.latents import Latents, latents_of, parse_latents
 from metal4conv.shader.manifest import check_shader_manifest, manifest_json, manifest_text
 from metal4conv.shader.network import Network, Port
-from metal4conv.shader.options import ShaderOptions
+from metal4conv.shader.options import Precision, ShaderOptions
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.source import write_source
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
@@ -186,6 +190,7 @@ def written_shader(
         sampler=sampled,
         texture_case=texture_case,
         latents_sha256=hashlib.sha256(latents).hexdigest() if found else None,
+        rounding=rounding_of(given.network, options.precision, cases),
         notes=written.notes,
     )
     check_shader_manifest(manifest_json(manifest))
@@ -200,7 +205,12 @@ def written_shader(
         {name: content for name, content in contents.items() if content},
         cases,
         replace(given.origin, package=stem, package_sha256=manifest.source_sha256),
-        (*packed.findings, *texture_findings(found), *left_out(manifest)),
+        (
+            *packed.findings,
+            *texture_findings(found),
+            *rounded(manifest, cases),
+            *left_out(manifest),
+        ),
     )
 
 
@@ -268,6 +278,46 @@ def grid_of(port: Port, shape: Sequence[int]) -> tuple[int, int]:
     return points // height, height
 
 
+def rounding_of(
+    network: Network, precision: Precision, cases: Sequence[GoldenCase]
+) -> tuple[Rounding, ...]:
+    """What the storage of weights and operands costs each output, over all cases."""
+    errors: dict[str, list[tuple[float, float]]] = {port.name: [] for port in network.outputs}
+    for case in cases:
+        rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
+        first = network.inputs[0]
+        size = image_size(first, case.inputs[first.name].shape)
+        found = evaluate(network, rows, size=size, precision=precision)
+        for port in network.outputs:
+            error = np.abs(found[port.name] - port.rows(case.outputs[port.name]))
+            errors[port.name].append((float(error.max()), float(np.sqrt(np.mean(error**2)))))
+    return tuple(
+        Rounding(name, rounded_up(max(a for a, _ in rows)), rounded_up(max(b for _, b in rows)))
+        for name, rows in errors.items()
+        if rows
+    )
+
+
+def rounded_up(number: float) -> float:
+    """A number with three digits, not below it; the same however sums are ordered.
+
+    >>> rounded_up(0.0123449), rounded_up(0.0), rounded_up(math.inf)
+    (0.0124, 0.0, 3.4e+38)
+    """
+    if not number:
+        return 0.0
+    if not math.isfinite(number):
+        return 3.4e38  # JSON has no infinity
+    step = 10.0 ** (math.floor(math.log10(number)) - 2)
+    return float(f"{math.ceil(number / step - 1e-3) * step:.3g}")
+
+
+def image_size(port: Port, shape: Sequence[int]) -> tuple[int, int] | None:
+    """Width and height of a picture's pixels; None for rows."""
+    axes = port.point_axes
+    return (shape[axes[-1]], shape[axes[-2]]) if len(axes) > 1 else None
+
+
 def shader_port(port: Port, layouts: Sequence[TextureLayout]) -> ShaderPort:
     """A port as the manifest has it."""
     textures = tuple(row.name for row in layouts if row.input == port.name)
@@ -285,6 +335,33 @@ def shader_port(port: Port, layouts: Sequence[TextureLayout]) -> ShaderPort:
 def left_out(manifest: ShaderManifest) -> list[Finding]:
     """What the source does not have, as notes."""
     return [Finding("info", "shader-left-out", text) for text in manifest.notes]
+
+
+LEAST_PSNR = 40.0
+"""Below this many dB the precision of weights shows in a picture."""
+
+
+def rounded(manifest: ShaderManifest, cases: Sequence[GoldenCase]) -> list[Finding]:
+    """Warnings for outputs that the precision of weights and operands spoils."""
+    findings = []
+    for row in manifest.rounding:
+        peak = max(float(np.abs(case.outputs[row.output]).max()) for case in cases)
+        if row.rms == 0 or peak == 0:
+            continue
+        psnr = 20 * math.log10(peak / row.rms)
+        if psnr < LEAST_PSNR:
+            findings.append(
+                Finding(
+                    "warning",
+                    "shader-precision",
+                    f'output "{row.output}": {manifest.precision} of weights and operands leaves '
+                    f"PSNR {psnr:.1f} dB",
+                    row.output,
+                    "--precision float32 keeps more"
+                    + (", float16 too" if manifest.precision == "int8" else ""),
+                )
+            )
+    return findings
 
 
 def texture_findings(found: Sequence[Latents]) -> list[Finding]:

@@ -167,6 +167,19 @@ class TextureCase:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What the precision of weights and operands alone costs an output, over all golden cases.
+
+    `largest` is the largest difference from the source's output, `rms` that of the worst case; all
+    but the storage is computed in float64.
+    """
+
+    output: str
+    largest: float
+    rms: float
+
+
+@dataclass(frozen=True)
 class FunctionConstant:
     """A function constant of the source."""
 
@@ -216,6 +229,7 @@ class ShaderManifest:
     sampler: SamplerLayout | None = None
     texture_case: TextureCase | None = None
     latents_sha256: str | None = None
+    rounding: tuple[Rounding, ...] = ()
     notes: tuple[str, ...] = field(default=())
     """What was left out, and why: for instance a fragment function with too many outputs."""
 

@@ -29,6 +29,7 @@ from metal4conv.shader.document import (
     Estimates,
     FunctionConstant,
     IntermediateImage,
+    Rounding,
     SamplerLayout,
     ShaderManifest,
     ShaderPort,
@@ -74,6 +75,7 @@ def manifest_from_json(document: object) -> ShaderManifest:
             "estimates": Estimates(**fields["estimates"]),
             "images": tuple(IntermediateImage(**row) for row in fields["images"]),
             "textures": tuple(TextureLayout(**row) for row in fields["textures"]),
+            "rounding": tuple(Rounding(**row) for row in fields["rounding"]),
             "sampler": fields["sampler"] and SamplerLayout(**fields["sampler"]),
             "texture_case": fields["texture_case"] and TextureCase(**fields["texture_case"]),
         }

@@ -203,6 +203,7 @@ def judge(manifest: ShaderManifest, work: Work, rows: Any, given: GivenTolerance
     """What a run gave for a case, beside what it should have given. (Any: arrays by name.)"""
     actual = output_arrays(manifest, work, rows)
     layers = layer_count(manifest)
+    stored = {row.output: row for row in manifest.rounding}
     outputs = tuple(
         hinted(
             manifest,
@@ -210,7 +211,9 @@ def judge(manifest: ShaderManifest, work: Work, rows: Any, given: GivenTolerance
                 name,
                 expected,
                 actual[name],
-                choose_shader_tolerance(expected, manifest.precision, layers, given),
+                choose_shader_tolerance(
+                    expected, manifest.precision, layers, given, stored.get(name)
+                ),
             ),
         )
         for name, expected in work.case.outputs.items()

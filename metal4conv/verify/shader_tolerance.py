@@ -18,8 +18,10 @@ eps * sqrt(d) * RMS(output) is 0.7 with ReLU, tanh and SiLU, and 1.2 with sines 
 and 1.0); of an element, in units of eps * sqrt(d) * (RMS(output) + |e|), 2.1 and 4.6 (2.0 and 3.2).
 A sigmoid at the end makes errors a tenth of that.
 
-Networks that amplify more may need more: `--rtol`, `--atol` and `--min-psnr` replace these as they
-do for packages.
+A network that amplifies more, a SIREN for instance, is given more: the manifest says what the
+storage of weights and operands alone costs each output, computed when the shader was written. Twice
+the largest such error is always allowed, and PSNR may be what 1.5 times its RMS gives. `--rtol`,
+`--atol` and `--min-psnr` replace these as they do for packages.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import math
 
 import numpy as np
 
+from metal4conv.shader.document import Rounding
 from metal4conv.verify.tolerance import (
     FLOAT16_ELEMENT,
     FLOAT16_RMS,
@@ -43,8 +46,17 @@ ROUNDINGS = 2
 """Of a layer: its weights, and its operand."""
 
 
+ELEMENT_MARGIN = 2.0
+RMS_MARGIN = 1.5
+"""Over the errors of storage: sums in another order make operands round the other way."""
+
+
 def choose_shader_tolerance(
-    expected: np.ndarray, precision: str, layers: int, given: GivenTolerance
+    expected: np.ndarray,
+    precision: str,
+    layers: int,
+    given: GivenTolerance,
+    rounding: Rounding | None = None,
 ) -> Tolerance:
     """The tolerance for a shader's output behind `layers` linear layers.
 
@@ -63,11 +75,16 @@ def choose_shader_tolerance(
     floor = FLOORS["float16" if unit else "float32"]
     if given.rtol is not None:
         rtol, floor = given.rtol, 0.0
+    stored = rounding if unit and rounding is not None else None
     atol = max(rtol * rms, floor) if given.atol is None else given.atol
+    if given.atol is None and given.rtol is None and stored is not None:
+        atol = max(atol, ELEMENT_MARGIN * stored.largest)
     if given.atol is not None or given.rtol is not None:
         return Tolerance(atol, rtol, given.min_psnr)
     min_psnr = given.min_psnr
     if min_psnr is None and peak and unit:
-        min_psnr = 20 * math.log10(peak / max(FLOAT16_RMS * unit * rms, floor))
+        error = max(FLOAT16_RMS * unit * rms, floor)
+        error = max(error, RMS_MARGIN * stored.rms) if stored is not None else error
+        min_psnr = 20 * math.log10(peak / error)
     plural = "" if layers == 1 else "s"
     return Tolerance(atol, rtol, min_psnr, basis=f"{precision} weights, {layers} layer{plural}")
