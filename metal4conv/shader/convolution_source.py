@@ -50,7 +50,7 @@ from metal4conv.shader.source_templates import (
     filled,
     layer_helpers,
 )
-from metal4conv.shader.source_text import INDENT, comment, fitted, structure, wrapped
+from metal4conv.shader.source_text import INDENT, comment, fitted, shown, structure, wrapped
 
 TYPE_WORDS = {"float16": "half", "float32": "float", "int8": "int8"}
 """Types of weights as comments name them."""
@@ -218,7 +218,7 @@ def constants_text(
     if plan.options.inline_weights:
         for block in packed.blocks:
             if block.role != "scale":
-                lines.append(f"// {block.role} of {block.layer}")
+                lines.append(f"// {block.role} of {shown(block.layer)}")
                 name = f"{names.prefix}_{block.name}"
                 is_kernel = len(block.dimensions) == 4
                 lines += number_array(

@@ -58,7 +58,7 @@ from metal4conv.shader.source_templates import (
     filled,
     layer_helpers,
 )
-from metal4conv.shader.source_text import fitted, wrapped
+from metal4conv.shader.source_text import fitted, shown, wrapped
 
 MATMUL2D_SYSTEM: dict[str, tuple[int, int]] = {
     "float16": (26, 0),
@@ -230,7 +230,7 @@ def header(
         arguments.append("tensors")
     paragraphs = [
         f"{network.name}: {', '.join(widths_of(entries))} of {inputs or 'nothing'}"
-        + (f", made from {origin}." if origin else "."),
+        + (f", made from {shown(origin)}." if origin else "."),
         f"In a shader of your own, call {prefix}_evaluate({', '.join(arguments)}); or use "
         + " and ".join(point.name for point in points)
         + ".",

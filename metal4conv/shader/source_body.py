@@ -20,7 +20,7 @@ from metal4conv.shader.network import (
 from metal4conv.shader.source_expressions import PRODUCT, Text, Writer
 from metal4conv.shader.source_names import Names, declared
 from metal4conv.shader.source_plan import Plan
-from metal4conv.shader.source_text import INDENT, broken, comment
+from metal4conv.shader.source_text import INDENT, broken, comment, shown
 
 NEUTRAL: Mapping[str, str] = {
     "sum": "0.0f",
@@ -109,11 +109,11 @@ class Body:
             return self.describe_layer(position, layer)
         name = self.names.local[step.result]
         if isinstance(step, Reduce):
-            return f"{name}: {step.operation} of {step.count} ({step.label})"
+            return f"{name}: {step.operation} of {step.count} ({shown(step.label)})"
         made = ", ".join(functions(step))
         pieces = f"concatenation of {len(step.pieces)}" if len(step.pieces) > 1 else ""
         what = ", ".join(part for part in (pieces, made) if part) or "arithmetic"
-        return f"{name}: {what} ({step.label})"
+        return f"{name}: {what} ({shown(step.label)})"
 
     def describe_layer(self, position: int, layer: int) -> str:
         """The widths of a linear layer, and what is done to its sums."""
@@ -124,7 +124,7 @@ class Body:
         follower = steps[position + 1] if position + 1 < len(steps) else None
         if isinstance(follower, Assign) and step.result in operands(follower):
             parts += functions(follower)
-        return f"layer {layer}: {', '.join(parts)} ({step.label})"
+        return f"layer {layer}: {', '.join(parts)} ({shown(step.label)})"
 
     def element(self, vector: Vector, index: str) -> Text:
         """The text of an element of a vector."""

@@ -13,7 +13,7 @@ from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_expressions import number
 from metal4conv.shader.source_functions import LIBRARY
-from metal4conv.shader.source_text import wrapped
+from metal4conv.shader.source_text import shown, wrapped
 
 OWN_WORDS = """
 inputs outputs weights tensors parameters tile lane simdgroup_index point count shown rows pixel uv
@@ -107,7 +107,7 @@ def declared(name: str, width: int, size: str) -> str:
 def constant(name: str, value: int, remark: str = "") -> str:
     """A named number at file scope."""
     text = f"constant constexpr int {name} = {value};"
-    return f"{text} // {remark}" if remark else text
+    return f"{text} // {shown(remark)}" if remark else text
 
 
 def width_constants(names: Names, program: PointProgram, words: Container[str]) -> list[str]:
@@ -131,7 +131,7 @@ def layer_constants(
         block = packed.of[linear]
         inputs, outputs = block.dimensions
         lines += [
-            f"// layer {layer}, {linear.label}: {block.dtype} weight [output][input]",
+            f"// layer {layer}, {shown(linear.label)}: {block.dtype} weight [output][input]",
             constant(f"{names.prefix}_{block.name}_inputs", inputs, padding(inputs, block.used[0])),
             constant(
                 f"{names.prefix}_{block.name}_outputs", outputs, padding(outputs, block.used[1])
@@ -162,14 +162,14 @@ def inline_constants(names: Names, program: PointProgram, packed: PackedWeights)
         block = packed.of[linear]
         inputs, outputs = block.used
         lines += [
-            f"// layer {layer}, {linear.label}: weight [output][input]",
+            f"// layer {layer}, {shown(linear.label)}: weight [output][input]",
             constant(f"{names.prefix}_{block.name}_inputs", inputs),
             constant(f"{names.prefix}_{block.name}_outputs", outputs),
             *number_array(f"{names.prefix}_{block.name}", packed.stored(block)),
         ]
     for owner, block in packed.of.items():
         if isinstance(owner, Table):
-            lines.append(f"// {block.role} of {block.layer}")
+            lines.append(f"// {block.role} of {shown(block.layer)}")
             lines += number_array(f"{names.prefix}_{block.name}", packed.stored(block))
     return lines
 

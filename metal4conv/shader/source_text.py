@@ -9,6 +9,15 @@ COLUMNS = 100
 INDENT = "    "
 
 
+def shown(text: str) -> str:
+    """A name of the model for a comment: on one line, which no backslash makes longer.
+
+    >>> shown("linear\\n0"), shown("path\\\\")
+    ('linear 0', 'path/')
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", "/"))
+
+
 def comment(text: str) -> list[str]:
     """A comment that fits in its lines."""
     return textwrap.wrap(text, COLUMNS - 8, initial_indent="// ", subsequent_indent="//   ")

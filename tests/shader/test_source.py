@@ -422,3 +422,25 @@ def check_golden(name: str, text: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--rewrite-golden"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_labels_of_the_model_stay_in_their_comments(tmp_path):
+    """Names of operations may hold anything in a package that somebody else wrote."""
+    hand = Hand("labels")
+    x = hand.input("x", 3)
+    label = 'layer "a"\n#error made by a label */ \\'
+    sums = hand.linear("sums", x, 4, label)
+    hand.output("y", hand.assign("y", (4, call("add", Element(sums), hand.table(4))), label=label))
+    for options in (EXACT, ShaderOptions(inline_weights=True)):
+        lines = written(hand.network(), options).text.splitlines()
+        assert not any(line.startswith("#error") for line in lines)
+        assert not any(line.endswith("\\") for line in lines if "label" in line)
+    assert_exact(hand.network(), hand.rows(77), tmp_path)
+
+
+def test_names_that_begin_as_those_at_file_scope(tmp_path):
+    hand = Hand("net", seed=9)
+    x = hand.input("net_evaluate", 3)
+    hidden = hand.layer("net_gelu", x, 5, "gelu")
+    hand.output("net_x_width", hand.layer("net_inputs", hidden, 2, "sigmoid"))
+    assert_exact(hand.network(), hand.rows(77), tmp_path)
