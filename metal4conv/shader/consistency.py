@@ -52,6 +52,10 @@ def check_consistency(manifest: ShaderManifest) -> None:
         check_entry_point(manifest, entry)
     check_passes(manifest)
     check_textures(manifest)
+    outputs = [port.name for port in manifest.outputs]
+    check_unique("rounding", (row.output for row in manifest.rounding))
+    for row in manifest.rounding:
+        require(row.output in outputs, "rounding", f'there is no output "{row.output}"')
 
 
 def require(condition: bool, where: str, message: str) -> None:

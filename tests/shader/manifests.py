@@ -12,6 +12,7 @@ from metal4conv.shader.document import (
     Estimates,
     FunctionConstant,
     IntermediateImage,
+    Rounding,
     SamplerLayout,
     ShaderManifest,
     ShaderPort,
@@ -150,6 +151,7 @@ def field(tensors: str = "inline") -> ShaderManifest:
         weights_sha256=SHA,
         source_sha256=SHA,
         estimates=Estimates(288, 260, 400, 12288),
+        rounding=(Rounding("color", 0.0012, 0.0003), Rounding("features", 0.0, 0.0)),
     )
 
 
@@ -329,6 +331,7 @@ def tiny() -> ShaderManifest:
         blocks=(),
         weights_bytes=0,
         estimates=Estimates(2, 1, 136, 0),
+        rounding=(),
     )
 
 

@@ -65,6 +65,7 @@ def test_schema_has_the_fields_of_the_document() -> None:
     schema = shader_schema()
     found = {"ShaderManifest": schema, **{k: schema["$defs"][v] for k, v in SCHEMAS.items()}}
     found["Estimates"] = schema["properties"]["estimates"]
+    found["Rounding"] = schema["properties"]["rounding"]["items"]
     found["SamplerLayout"] = schema["properties"]["sampler"]["oneOf"][1]
     found["TextureCase"] = schema["properties"]["texture_case"]["oneOf"][1]
     for name, part in found.items():
@@ -184,6 +185,10 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Json], None], str]] = {
     "dynamic features": (
         set_at("inputs", 0, "shape", value=["n", "f"]),
         'the size "f" of features is no number',
+    ),
+    "rounding": (
+        set_at("rounding", value=[{"output": "normal", "largest": 0.1, "rms": 0.01}]),
+        'there is no output "normal"',
     ),
     "axis": (set_at("inputs", 0, "feature_axes", value=[2]), "has no axis 2"),
     "sampler": (
