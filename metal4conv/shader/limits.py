@@ -6,8 +6,12 @@ from metal4conv.errors import UnsupportedModel
 from metal4conv.shader.network import Convolution, Linear, Network, PointProgram, operands
 
 MAXIMUM_WIDTH = 256
-"""Features of a vector. A thread of an Apple GPU has at most 256 registers of 4 bytes or so: 1 KB.
+"""Outputs of a layer. A thread of an Apple GPU has at most 256 registers of 4 bytes or so: 1 KB.
 Wider vectors live in memory that each thread has to itself, which a shader is meant to avoid."""
+
+MAXIMUM_JOINED_WIDTH = 512
+"""Features of any other vector, such as a layer's outputs joined with the network's input: half of
+it is then needed no longer than until the next layer has read it."""
 
 MAXIMUM_MULTIPLY_ADDS = 1 << 20
 """Of one point: at a million points (a picture of 1000 × 1000 pixels) some 10^12, which already
@@ -29,14 +33,23 @@ class TooLarge(UnsupportedModel):
     """A network that is of the right kind, but larger than what a shader should evaluate."""
 
 
+def check_layer(outputs: int, where: str) -> None:
+    """`TooLarge` for a layer that is too wide for the registers of a thread."""
+    check(outputs, MAXIMUM_WIDTH, f"a layer of {outputs} outputs is", where)
+
+
 def check_width(width: int, where: str) -> None:
-    """`TooLarge` for a vector that is too wide for the registers of a thread."""
-    if width <= MAXIMUM_WIDTH:
+    """`TooLarge` for any vector that is too wide for the registers of a thread."""
+    check(width, MAXIMUM_JOINED_WIDTH, f"{width} features of a point are", where)
+
+
+def check(width: int, maximum: int, what: str, where: str) -> None:
+    """`TooLarge` with what is too wide, and why."""
+    if width <= maximum:
         return
     raise TooLarge(
-        f"{width} features of a point are too many for a shader, which holds at most "
-        f"{MAXIMUM_WIDTH}: a thread would need {kilobytes(width * FLOAT_BYTES)} of registers for "
-        "them, and has about 1 KB",
+        f"{what} too wide for a shader, which holds at most {maximum}: a thread would need "
+        f"{kilobytes(width * FLOAT_BYTES)} for them, and has registers of about 1 KB",
         where=where,
         hint=f"use layers of at most {MAXIMUM_WIDTH}, or {ML_PASS}",
     )
@@ -80,7 +93,7 @@ def check_alive(program: PointProgram) -> None:
         if needed > MAXIMUM_ALIVE_BYTES:
             widest = ", ".join(
                 f'"{vector.name}" ({vector.width})'
-                for vector in sorted(alive, key=lambda vector: -vector.width)[:4]
+                for vector in sorted(alive, key=lambda vector: (-vector.width, vector.name))[:4]
             )
             raise TooLarge(
                 f"{kilobytes(needed)} of a point's values are needed at the same time, a shader "

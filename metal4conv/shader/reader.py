@@ -42,7 +42,7 @@ from metal4conv.shader.contents import (
     label_of,
     vector_content,
 )
-from metal4conv.shader.limits import ML_PASS, check_multiply_adds, check_width
+from metal4conv.shader.limits import ML_PASS, check_layer, check_multiply_adds, check_width
 from metal4conv.shader.network import Convolution, Vector
 
 Reading = Callable[..., Any]
@@ -369,7 +369,7 @@ class Reader:
         before, after = math.prod(grid[:axis]), math.prod(grid[axis + 1 :])
         outputs, inputs = matrix.shape
         check_width(before * inputs * after, self.where(self.operation))
-        check_width(before * outputs * after, self.where(self.operation))
+        check_layer(before * outputs * after, self.where(self.operation))
         check_multiply_adds(
             before * inputs * after * before * outputs * after, self.where(self.operation)
         )

@@ -86,7 +86,29 @@ def read_network(function: Function, name: str, interface: Interface | None = No
             if number == 0 and isinstance(error, TooLarge):
                 raise
             failures.append((reader.read, error))
-    raise max(failures, key=lambda failure: failure[0])[1]
+    raise most_telling(failures)
+
+
+class OtherPoints(UnsupportedModel):
+    """Inputs that count other points, as far as this reading takes their axes for points."""
+
+
+class UniformOutput(UnsupportedModel):
+    """An output that is the same for all points."""
+
+
+def most_telling(failures: Sequence[tuple[int, UnsupportedModel]]) -> UnsupportedModel:
+    """What to say of a function that no reading fits: the error of the reading that came furthest,
+    given with the number of operations it had read.
+
+    That inputs have other points is only said where it is plausible, and the way out of it, to take
+    all of an input's axes for features, leads to an output without points.
+    """
+    first = failures[0][1]
+    others = [failure for failure in failures if not isinstance(failure[1], OtherPoints)]
+    best = max(others or failures, key=lambda failure: failure[0])[1]
+    is_mismatch = isinstance(first, OtherPoints) and isinstance(best, UniformOutput)
+    return first if is_mismatch else best
 
 
 @dataclass(frozen=True)
@@ -259,7 +281,7 @@ def read_inputs(
     ports, vectors = [], {}
     for name, shape in source.shapes.items():
         if counted[name] and not same_points(counted[name], reader.points):
-            raise UnsupportedModel(
+            raise OtherPoints(
                 f'input "{name}" of shape {as_text(shape)} has other points than the inputs before '
                 f"it, {as_text(tuple(counted[name]))} and not {as_text(tuple(reader.points))}",
                 where=f'input "{name}"',
@@ -294,7 +316,7 @@ def output_port(source: Source, name: str, reader: Reader) -> tuple[Port, Vector
             hint="cast it to float in the model",
         )
     if reader.points and known.is_uniform:
-        raise UnsupportedModel(
+        raise UniformOutput(
             f'output "{name}" of shape {as_text(known.shape)} is not one row for each point of the '
             f"inputs, {as_text(tuple(reader.points))}",
             where=where,

@@ -72,12 +72,13 @@ def product_of_features(
     """A product of two computed matrices of each point, such as a rotation of a direction.
 
     Where what is summed over are points, or both have points of their own, it is attention, or the
-    like of it.
+    like of it; also where nothing says that the rows are not what a model has many of.
     """
     summed = [(x, -2 if transpose_x and len(x.shape) > 1 else -1)]
     summed.append((y, -1 if transpose_y or len(y.shape) == 1 else -2))
     both = not x.is_uniform and not y.is_uniform and any((*x.points[-2:], *y.points[-2:]))
-    if both or any(value.points[axis] for value, axis in summed):
+    is_one_sample = not reader.points and min(map(int, reader.output_shape()[-2:]), default=1) > 1
+    if both or is_one_sample or any(value.points[axis] for value, axis in summed):
         raise MixedPoints(
             "multiplies two computed matrices whose rows or columns are points, as attention "
             "does: every point would read all others"

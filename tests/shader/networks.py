@@ -21,6 +21,7 @@ from metal4conv.assembly import make_package
 from metal4conv.execute.interpreter import Executor
 from metal4conv.frontends.source import LoweringRequest, ModelSource, SourceOptions, open_source
 from metal4conv.frontends.spec import parse_dimension, parse_input
+from metal4conv.frontends.toolkit import quiet
 from metal4conv.mil.package import Package
 from metal4conv.mil.program import Function
 from metal4conv.shader.evaluation import evaluate
@@ -102,7 +103,7 @@ def converted(
 ) -> Converted:
     """A torch module through torch.export; dynamic where `dynamic` and `dims` say so."""
     folder = Path(tempfile.mkdtemp())
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         program = torch.export.export(module.eval(), examples, strict=False, dynamic_shapes=dynamic)
     torch.export.save(program, folder / "net.pt2")
     return converted_file(folder / "net.pt2", inputs, dims, precision)
