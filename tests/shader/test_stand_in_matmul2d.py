@@ -170,6 +170,19 @@ def test_two_simdgroups_over_an_edge(cooperative: HostShader) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+def test_cooperative_operands(shader_of: Callable[..., HostShader]) -> None:
+    a, b = halves(1, 16, 32), halves(2, 32, 32)
+    shader = shader_of(
+        *("cooperative_inputs.metal", compute("inputs", WEIGHTS, Y)),
+        build=HostBuild(system=(26, 3)),
+        outputs={"y": 1024},
+        weights=np.concatenate([a.ravel(), b.ravel()]),
+    )
+    found = shader.run("inputs", {}, (1, 1))["y"].reshape(2, 16, 32)
+    np.testing.assert_allclose(found[0], a.astype(float) @ b.T.astype(float), atol=1e-5)
+    np.testing.assert_allclose(found[1], a.astype(float) @ b.astype(float), atol=1e-5)
+
+
 ENDINGS = {
     "tile": (LAYER, "rows, extents", "rows + 1, extents", "threadgroup memory, which has 4096"),
     "operand": (EDGE, "(x, dextents<int, 2>(32, 40", "(x, dextents<int, 2>(32, 41", '"x", which'),

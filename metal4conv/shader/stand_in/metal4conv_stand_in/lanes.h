@@ -186,13 +186,18 @@ inline int memory_spaces(metal::mem_flags flags) {
            (int(flags) & int(metal::mem_flags::mem_threadgroup) ? 8 : 0);
 }
 
+struct nothing_to_bring {
+    void operator()(unsigned char *) const {}
+};
+
 // One operation of all threads of `simdgroups` simdgroups. The first that comes computes it into a
 // buffer of `bytes` bytes, from what is in memory then: the writes of others count only where a
-// barrier made them visible. Gives the buffer, when all have come. `simdgroups` is 1, or as many
-// as the threadgroup has (Metal Shading Language Specification, table 7.1).
-template <class Compute>
+// barrier made them visible. Where each thread brings a part of what is computed with, the last
+// one computes. Gives the buffer, when all have come. `simdgroups` is 1, or as many as the
+// threadgroup has (Metal Shading Language Specification, table 7.1).
+template <class Compute, class Bring = nothing_to_bring>
 inline unsigned char *together(int simdgroups, size_t bytes, const char *what, int line,
-                               Compute compute) METAL4CONV_BLOCKING {
+                               Compute compute, Bring bring = {}) METAL4CONV_BLOCKING {
     run &now = *running;
     if (!now.is_compute) fail("%s (line %d) in a function without threadgroups", what, line);
     if (now.threads % simdgroup_threads)
@@ -203,7 +208,9 @@ inline unsigned char *together(int simdgroups, size_t bytes, const char *what, i
         fail("rule: %s (line %d) is made for %d simdgroups, the threadgroup has %d: it has to be 1 "
              "or all of them (MPPTensorOpsMatMul2d.h)",
              what, line, simdgroups, now.simdgroups);
+    constexpr bool is_brought = !metal::is_same_v<Bring, nothing_to_bring>;
     bool is_whole = simdgroups != 1;
+    int threads = is_whole ? now.threads : simdgroup_threads;
     scope &here = now.scopes[is_whole ? now.simdgroups : now.current / simdgroup_threads];
     if (here.come == 0) {
         store_pending(here, 15);
@@ -212,10 +219,11 @@ inline unsigned char *together(int simdgroups, size_t bytes, const char *what, i
             here.buffers[here.turn] = (unsigned char *)realloc(here.buffers[here.turn], bytes);
             here.sizes[here.turn] = bytes;
         }
-        compute(here.buffers[here.turn], here);
     }
-    here.come += 1;
     unsigned char *buffer = here.buffers[here.turn];
+    bring(buffer);
+    here.come += 1;
+    if (here.come == (is_brought ? threads : 1)) compute(buffer, here);
     wait(waiting::operation, is_whole ? 0 : 1, line, what);
     return buffer;
 }

@@ -303,15 +303,55 @@ inline void store_sums(const void *copy, const void *values) {
         }
 }
 
-// The operand of an operation together: a tensor as it is, a cooperative one gathered.
+// A cooperative operand, when all threads have brought their elements: the first dimension is the
+// innermost one, as in a tensor.
+template <class T, class X, class L>
+inline auto gathered(const metal::cooperative_tensor<T, X, L> &, bool inner_is_second,
+                     const unsigned char *elements) {
+    constexpr int first = int(X::static_extent(0)), second = int(X::static_extent(1));
+    const T *data = (const T *)elements;
+    return inner_is_second ? matrix<T, const T>{data, 1, first, first, second}
+                           : matrix<T, const T>{data, first, 1, second, first};
+}
+
+template <class T, class X, class L>
+inline void bring_elements(const metal::cooperative_tensor<T, X, L> &from,
+                           unsigned char *elements) {
+    for (uint16_t i = 0; i < from.get_capacity(); ++i)
+        if (from.is_valid_element(i)) ((T *)elements)[L::element(from.lane_index, i)] = from[i];
+}
+
+template <class T>
+constexpr size_t brought_bytes = 0;
+template <class T, class X, class L>
+constexpr size_t brought_bytes<metal::cooperative_tensor<T, X, L>> =
+    X::static_extent(0) * X::static_extent(1) * sizeof(T);
+
+// An operand as a matrix, whatever it is.
+template <class T>
+inline auto operand_matrix(const T &of, bool inner_is_second, const char *name,
+                           [[maybe_unused]] const unsigned char *elements) {
+    if constexpr (metal::is_cooperative_tensor_v<T>)
+        return gathered(of, inner_is_second, elements);
+    else
+        return matrix_of(of, inner_is_second, name);
+}
+
+// What all threads of simdgroups do. `matmul2d.run` reads tensors when the first thread comes, and
+// writes one when a barrier follows.
 template <matmul2d_descriptor D, class Scope, class A, class B, class C>
 inline void multiply_together(const A &left, const B &right, C &destination, int line)
     METAL4CONV_BLOCKING {
     using result = typename C::value_type;
     using sum_type = sum_of<result>;
+    constexpr size_t sum_bytes = sizeof(sum_type) * D.m * D.n;
+    constexpr size_t right_at = sum_bytes + brought_bytes<A>;
+    constexpr size_t bytes = right_at + brought_bytes<B>;
     auto compute = [&](unsigned char *buffer, scope &here) {
-        auto a = matrix_of(left, D.transpose_left, "the left tensor of matmul2d");
-        auto b = matrix_of(right, !D.transpose_right, "the right tensor of matmul2d");
+        auto a = operand_matrix(left, D.transpose_left, "the left tensor of matmul2d",
+                                buffer + sum_bytes);
+        auto b = operand_matrix(right, !D.transpose_right, "the right tensor of matmul2d",
+                                buffer + right_at);
         sum_type *sums = (sum_type *)buffer;
         for (int i = 0; i < D.m * D.n; ++i)
             sums[i] = metal::is_same_v<result, int> ? sum_type(-2147483647 - 1)
@@ -329,17 +369,41 @@ inline void multiply_together(const A &left, const B &right, C &destination, int
             here.is_pending = true;
         }
     };
-    unsigned char *buffer = together(scope_simdgroups<Scope>, sizeof(sum_type) * D.m * D.n,
-                                     "matmul2d.run", line, compute);
+    constexpr int simdgroups = scope_simdgroups<Scope>;
+    unsigned char *buffer;
+    if constexpr (operand<A>::is_cooperative || operand<B>::is_cooperative) {
+        auto bring = [&](unsigned char *room) {
+            if constexpr (operand<A>::is_cooperative) bring_elements(left, room + sum_bytes);
+            if constexpr (operand<B>::is_cooperative) bring_elements(right, room + right_at);
+        };
+        buffer = together(simdgroups, bytes, "matmul2d.run", line, compute, bring);
+    } else {
+        buffer = together(simdgroups, bytes, "matmul2d.run", line, compute);
+    }
     if constexpr (metal::is_cooperative_tensor_v<C>) take_sums<D>(destination, (sum_type *)buffer);
 }
 
-template <matmul2d_descriptor D, class Scope, class T>
-struct destination_of {
+// The type of a cooperative tensor of a scope, with the extents of a matrix.
+template <class Scope, class T, int First, int Second>
+struct spread {
     static constexpr int simdgroups = scope_simdgroups<Scope>;
-    using layout = scattered<simdgroups ? simdgroups * simdgroup_threads : 1, D.m * D.n>;
-    using type = metal::cooperative_tensor<
-        T, metal::extents<int, size_t(D.n), size_t(D.m)>, layout>;
+    using layout = scattered<simdgroups ? simdgroups * simdgroup_threads : 1, First * Second>;
+    using type =
+        metal::cooperative_tensor<T, metal::extents<int, size_t(First), size_t(Second)>, layout>;
+};
+template <matmul2d_descriptor D, class Scope, class T>
+struct destination_of : spread<Scope, T, D.n, D.m> {};
+template <matmul2d_descriptor D, class Scope, class T, bool Left>
+struct input_of {
+    static_assert(METAL4CONV_STAND_IN_SYSTEM >= 2603,
+                  "rule: cooperative tensors as what is multiplied need system 26.3 "
+                  "(MPPTensorOpsMatMul2d.h)");
+    static_assert(!D.has_dynamic_k(),
+                  "rule: a cooperative tensor as what is multiplied has a static k");
+    static constexpr int outer = Left ? D.m : D.n;
+    static constexpr bool inner_first = Left ? !D.transpose_left : D.transpose_right;
+    using type = typename spread<Scope, T, inner_first ? D.k : outer,
+                                 inner_first ? outer : D.k>::type;
 };
 
 }  // namespace metal4conv_stand_in
@@ -373,6 +437,25 @@ struct matmul2d {
         using destination = typename destination_of<Descriptor, Scope, T>::type;
         check_matmul2d<Descriptor, Scope, Left, Right, destination>();
         return destination();
+    }
+
+    template <class LeftElement, class RightElement, class T, class Coordinate = int>
+    auto get_left_input_cooperative_tensor() const {
+        return typename metal4conv_stand_in::input_of<Descriptor, Scope, LeftElement, true>::type();
+    }
+    template <class LeftElement, class RightElement, class T, class Coordinate = int>
+    auto get_right_input_cooperative_tensor() const {
+        return
+            typename metal4conv_stand_in::input_of<Descriptor, Scope, RightElement, false>::type();
+    }
+    // A result is never laid out as an input is: a shader needs the way through memory, too.
+    template <class LeftElement, class RightElement, class T, class Source>
+    bool is_compatible_as_left_input(const Source &) const {
+        return false;
+    }
+    template <class LeftElement, class RightElement, class T, class Source>
+    bool is_compatible_as_right_input(const Source &) const {
+        return false;
     }
 };
 
