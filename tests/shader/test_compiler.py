@@ -150,6 +150,25 @@ def test_a_driver_for_too_many_constants(tmp_path: Path) -> None:
         compilers.driver_source(one.manifest())
 
 
+@pytest.mark.parametrize("target", ["aarch64-macos", "aarch64-linux-gnu", "x86_64-macos"])
+def test_the_headers_are_for_other_processors(
+    target: str, tmp_path: Path, compiler: Compiler
+) -> None:
+    if "ziglang" not in compiler.command:
+        pytest.skip("only ziglang compiles for other systems")
+    one = piece(tmp_path)
+    (tmp_path / "shader.metal").write_text(compilers.for_clang(ONES, "ones.metal"))
+    (tmp_path / "driver.cpp").write_text(compilers.driver_source(one.manifest()))
+    flags = [flag for flag in compilers.FLAGS if flag != "-shared"]
+    done = compilers.run_compiler(
+        [
+            *(*compiler.command, *flags, "-target", target, f"-I{compilers.STAND_IN}"),
+            *("-c", "-O0", "-o", str(tmp_path / "x.o"), str(tmp_path / "driver.cpp")),
+        ]
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def fake_xcrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a program called xcrun on the path."""
