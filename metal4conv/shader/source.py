@@ -219,12 +219,7 @@ def header(
         f"{name} ({vector.width})"
         for name, vector in zip(plan.names.inputs, plan.program.inputs, strict=True)
     )
-    precision = {
-        "float16": "Weights and what they are multiplied with are half; all else is float.",
-        "float32": "All numbers are float.",
-        "int8": "Weights are int8 with a float scale for each output, what they are multiplied "
-        "with is half; all else is float.",
-    }[plan.options.precision]
+    precision = precision_text(plan)
     arguments = ["inputs", *(["weights"] if plan.has_blob else [])]
     if has_bound(entries):
         arguments.append("tensors")
@@ -234,7 +229,7 @@ def header(
         f"In a shader of your own, call {prefix}_evaluate({', '.join(arguments)}); or use "
         + " and ".join(point.name for point in points)
         + ".",
-        precision if plan.program.linears else "All numbers are float.",
+        precision,
     ]
     if any("precise::" in text for text in functions):
         paragraphs.append(
@@ -254,3 +249,18 @@ def header(
     for paragraph in paragraphs:
         lines += [line.strip() for line in wrapped(paragraph, "// ")]
     return "\n".join([*lines, ""])
+
+
+def precision_text(plan: Plan) -> str:
+    """The types of the numbers."""
+    precision = plan.options.precision
+    if precision == "float32" or not plan.program.linears:
+        return "All numbers are float."
+    if plan.options.inline_weights:
+        what = {"float16": "half", "int8": "int8 and a scale for each output"}[precision]
+        weights = f"Weights are rounded to what {what} can hold"
+    elif precision == "int8":
+        weights = "Weights are int8 with a float scale for each output"
+    else:
+        return "Weights and what they are multiplied with are half; all else is float."
+    return f"{weights}, what they are multiplied with is half; all else is float."

@@ -21,7 +21,7 @@ from metal4conv.shader.source_arguments import (
 from metal4conv.shader.source_body import Body
 from metal4conv.shader.source_plan import SIMDGROUP_THREADS, Plan
 from metal4conv.shader.source_rows import Entries, input_rows
-from metal4conv.shader.source_text import INDENT, broken, comment, function, structure
+from metal4conv.shader.source_text import INDENT, broken, function, structure, wrapped
 
 MOST_ATTACHMENTS = 8
 """Colour attachments of a render pass (Metal feature set tables)."""
@@ -94,7 +94,7 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
         )
         body.append(f"const uint shown = {point};")
         point = "shown"
-    body += read_inputs(source, point, pixel_centre(point))
+    body += read_inputs(source, point, pixel_centre(point), "uv")
     body += [*tensors_made(entries), f"{prefix}_outputs outputs;"]
     call = ", ".join(["inputs", *constant_arguments(plan)])
     if entries.tile_bytes:
@@ -116,7 +116,7 @@ def compute_entry(entries: Entries, sampled: bool) -> tuple[str, EntryPoint]:
     threads = SIMDGROUP_THREADS * entries.simdgroups
     where = "sampled from the textures at pixel centres" if sampled else "read from buffers"
     remark = [
-        *comment(f"Evaluates the network for a grid of points whose inputs are {where}:"),
+        *wrapped(f"Evaluates the network for a grid of points whose inputs are {where}:", "// "),
         f"// {threads} threads a threadgroup, in one dimension, one for each point.",
     ]
     text = function(f"kernel void {name}", guarded(entries, arguments), body)
@@ -143,8 +143,10 @@ def pixel_centre(point: str) -> list[str]:
     ]
 
 
-def read_inputs(entries: Entries, point: str, uv: Sequence[str]) -> list[str]:
-    """The statements that fill the inputs, from buffers and textures."""
+def read_inputs(entries: Entries, point: str, before: Sequence[str], uv: str) -> list[str]:
+    """The statements that fill the inputs, from buffers and textures; textures are sampled at
+    `uv`, for which the statements `before` may be needed.
+    """
     prefix = entries.prefix
     lines = [f"{prefix}_inputs inputs;"]
     rows = input_rows(entries)
@@ -152,8 +154,8 @@ def read_inputs(entries: Entries, point: str, uv: Sequence[str]) -> list[str]:
         call = ", ".join(["inputs", point, *(name for _, name, _ in rows)])
         lines.append(f"{prefix}_load({call});")
     if entries.textures.layouts:
-        call = ", ".join(["inputs", "uv", *entries.textures.names, "latent_sampler"])
-        lines += [*uv, f"{prefix}_sample({call});"]
+        call = ", ".join(["inputs", uv, *entries.textures.names, "latent_sampler"])
+        lines += [*before, f"{prefix}_sample({call});"]
     return lines
 
 
@@ -219,7 +221,7 @@ def fragment_entry(entries: Entries) -> tuple[str, EntryPoint]:
             "const uint2 pixel = uint2(varyings.position.xy);",
             "const uint point = pixel.y * parameters.width + pixel.x;",
         ]
-    reading = read_inputs(entries, "point", ["const float2 uv = varyings.uv;"])
+    reading = read_inputs(entries, "point", [], "varyings.uv")
     body += [*reading, *tensors_made(entries)]
     call = ", ".join(["inputs", *constant_arguments(plan)])
     body += [

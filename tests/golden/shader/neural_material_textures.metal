@@ -383,8 +383,8 @@ kernel void neural_material_compute(
     }
 }
 
-// Evaluates the network for a grid of points whose inputs are sampled from the textures at
-//   pixel centres:
+// Evaluates the network for a grid of points whose inputs are sampled from the textures at pixel
+// centres:
 // 128 threads a threadgroup, in one dimension, one for each point.
 kernel void neural_material_texture_compute(
     const device uchar *weights [[buffer(0)]],
@@ -450,8 +450,7 @@ fragment neural_material_targets neural_material_fragment(
     sampler latent_sampler [[sampler(0)]])
 {
     neural_material_inputs inputs;
-    const float2 uv = varyings.uv;
-    neural_material_sample(inputs, uv, latents_0, latents_1, latent_sampler);
+    neural_material_sample(inputs, varyings.uv, latents_0, latents_1, latent_sampler);
     const neural_material_outputs outputs = neural_material_evaluate(inputs, weights);
     neural_material_targets targets;
     targets.base_color = float4(outputs.base_color, 1.0f);

@@ -1,7 +1,8 @@
 // tiny.metal (Metal Shading Language 4.0)
 // tiny: y (1) of x (2).
 // In a shader of your own, call tiny_evaluate(inputs); or use tiny_compute and tiny_fragment.
-// Weights and what they are multiplied with are half; all else is float.
+// Weights are rounded to what half can hold, what they are multiplied with is half; all else is
+// float.
 // Functions of `precise` keep digits that fast math, the compiler's default, would lose.
 
 #include <metal_stdlib>
