@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -28,10 +28,12 @@ from metal4conv.device.emulator.rules import Answer, EmulatedError
 from metal4conv.device.mtlpackage import SUFFIX
 from metal4conv.device.reflection import MPS_DATA_TYPES, ReflectedTensor
 from metal4conv.errors import UsageError
-from metal4conv.execute.interpreter import Executor, load
-from metal4conv.execute.pipeline import Pipeline
 from metal4conv.layout.document import LayoutManifest, TensorLayout
 from metal4conv.layout.rules import DATA_TYPES, MAXIMUM_RANK, READ, WRITE
+
+if TYPE_CHECKING:
+    from metal4conv.execute.interpreter import Executor
+    from metal4conv.execute.pipeline import Pipeline
 
 LIBRARY_DOMAIN = "MTLLibraryErrorDomain"
 UNSUPPORTED, COMPILE_FAILURE, FUNCTION_NOT_FOUND = 1, 3, 5
@@ -114,7 +116,9 @@ class Library:
 
     @cached_property
     def network(self) -> Executor | Pipeline:
-        """What runs the function at all sizes, with its weights once."""
+        """What runs the function at all sizes, with its weights once. Only this needs torch."""
+        from metal4conv.execute.interpreter import load
+
         package = self.content.package
         return load(package.path, self.content.manifest.package.function)
 
