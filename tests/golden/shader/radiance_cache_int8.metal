@@ -223,6 +223,7 @@ inline void radiance_cache_multiply_tile(
     simdgroup_barrier(mem_flags::mem_threadgroup); // all rows are written
     multiply.run(points, right, sums);
     simdgroup_barrier(mem_flags::mem_threadgroup); // all rows are read
+#pragma unroll // its elements are registers, which only constant indices reach
     for (ushort e = 0; e < sums.get_capacity(); ++e) {
         if (sums.is_valid_element(e)) {
             const auto at = sums.get_multidimensional_index(e);
