@@ -68,7 +68,10 @@ def evaluate(
                 0, convolve(one.convolution, images[one.convolution.image], size, precision)
             )
         results = evaluate_program(one.program, given, precision)
-        images |= dict(zip(one.writes, results, strict=True))
+        images |= {
+            name: np.broadcast_to(rows, (points, rows.shape[1]))  # constants have one row
+            for name, rows in zip(one.writes, results, strict=True)
+        }
     return {port.name: images[port.name] for port in network.outputs}
 
 

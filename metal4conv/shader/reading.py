@@ -36,6 +36,7 @@ from metal4conv.shader.axes import (
     same_points,
 )
 from metal4conv.shader.contents import finished, vector_content
+from metal4conv.shader.convolution_padding import with_own_padding
 from metal4conv.shader.convolution_reading import passes_of
 from metal4conv.shader.folding import fold
 from metal4conv.shader.limits import ML_PASS, TooLarge, check_limits, check_width
@@ -74,9 +75,9 @@ def read_network(function: Function, name: str, interface: Interface | None = No
     check_input_types(function, operations)
     shapes = input_shapes(function, interface)
     types = value_types(function, shapes, interface)
-    source = Source(
-        function, name, shapes, types, constant_values(function, flow), tuple(operations)
-    )
+    constants = constant_values(function, flow)
+    padded = with_own_padding(operations, constants, function.block.outputs)
+    source = Source(function, name, shapes, types, constants, padded)
     failures: list[tuple[int, UnsupportedModel]] = []
     for number, axes in enumerate(readings(source)):
         reader = Reader(types, source.constants, source.uses, function.opset_version)
