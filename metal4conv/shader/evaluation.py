@@ -201,6 +201,8 @@ def windows(
     if size is None:
         raise UsageError("a network with convolutions takes the width and height of its image")
     width, height = size
+    if len(image) == 1:  # constants, the same at each pixel
+        image = np.broadcast_to(image, (width * height, image.shape[1]))
     if width * height != len(image):
         raise UsageError(f"an image of {width} × {height} pixels has no {len(image)} rows")
     top, left = padding
