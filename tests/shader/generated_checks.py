@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.document import EntryPoint, ShaderManifest, ShaderPort
 from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader
@@ -26,6 +27,9 @@ from tests.shader.networks import program_of
 
 RELATIVE = 1e-5
 """Of the largest number of an output, for float32."""
+
+QUICK = HostBuild(unoptimised=True)
+"""Compiling takes longer than running 77 points."""
 
 Rows = Mapping[str, np.ndarray]
 
@@ -98,7 +102,7 @@ def runner(network: Network, precision: Precision, tensors: TensorKind, folder: 
         source_sha256=hashlib.sha256(written.text.encode()).hexdigest(),
         estimates=written.estimates,
     )
-    return HostShader(manifest, source, packed.data, folder=folder)
+    return HostShader(manifest, source, packed.data, folder=folder, build=QUICK)
 
 
 def shader_port(port: Port) -> ShaderPort:
