@@ -26,13 +26,15 @@ class Known:
     """A value of the program as seen from one point.
 
     `points` says of each axis of `shape` whether it counts points; the features, flattened over the
-    other axes as C does it, are `content`. `name` is that of the program's value.
+    other axes as C does it, are `content`. `name` is that of the program's value, `layer` that of
+    the layer whose result it is but for constants and functions, as the model's author has it.
     """
 
     shape: Shape
     points: tuple[bool, ...]
     content: Content
     name: str = ""
+    layer: str = ""
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
@@ -190,7 +192,7 @@ def with_rank(value: Known, rank: int) -> Known:
     """The same value with axes of size 1 in front."""
     more = rank - len(value.shape)
     shape, points = (1,) * more + value.shape, (False,) * more + value.points
-    return Known(shape, points, value.content, value.name)
+    return Known(shape, points, value.content, value.name, value.layer)
 
 
 def without_points(value: Known, points: Sequence[bool]) -> Known:

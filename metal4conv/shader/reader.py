@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -58,6 +59,19 @@ SIZES = ("shape", "reps", "begin", "end", "size")
 
 MOST_RUNS = 8
 """Of more stretches in an output it is cheaper to compute them in any order and copy them."""
+
+
+WEIGHT = re.compile(r"(?:p_)?(?P<layer>.+?)[._/](?:weight|kernel)(?:_to_fp16|_\d+)*")
+"""What frameworks call the weight of a layer; the exporter puts `p_` before it."""
+
+NUMBER = re.compile(r"(?:_cast_fp16|_?\d+)+$")
+"""What converters put behind an operation to name its result."""
+
+EXPORTED = {
+    "addmm", "bmm", "clamp", "conv1d", "conv2d", "div", "hardsigmoid", "hardtanh", "mm",
+    "f_native_batch_norm_legit_no_training", "batch_norm", "layer_norm",
+}  # fmt: skip
+"""Operations of exporters that have other names in MIL."""
 
 
 class Reader:
@@ -196,10 +210,16 @@ class Reader:
         """Keeps the results; what is computed and used several times becomes a vector."""
         for value, known in zip(operation.outputs, results, strict=True):
             self.check_shape(operation, value.name, known)
-            named = replace(known, name=value.name)
+            named = replace(known, name=self.telling_name(value.name, known.layer))
             if self.uses.get(value.name, 0) > 1:
                 named = self.kept(named)
             self.values[value.name] = named
+
+    def telling_name(self, name: str, layer: str) -> str:
+        """The name of a result, or that of its layer where a converter has made the result's."""
+        stem = NUMBER.sub("", name)
+        is_made = (stem in READERS or stem in EXPORTED) and name not in self.kept_names
+        return layer if layer and is_made else name
 
     def check_shape(self, operation: Operation, name: str, known: Known) -> None:
         """`UnsupportedModel` where a result has not the shape that the program declares."""
@@ -269,7 +289,9 @@ class Reader:
         contents = [
             self.spread(value, np.broadcast_to(value.grid, grid)).content for value in aligned
         ]
-        return Known(shape, points, applied(function, contents, self.label))
+        computed = [value for value in values if value.content.constant is None]
+        layer = computed[0].layer if len(computed) == 1 else ""
+        return Known(shape, points, applied(function, contents, self.label), layer=layer)
 
     def as_known(self, operand: Operand) -> Known:
         """An operand as a value."""
@@ -375,17 +397,29 @@ class Reader:
         )
         full = np.kron(np.eye(before), np.kron(matrix, np.eye(after)))
         shape = (*value.shape[:axis], outputs, *value.shape[axis + 1 :])
-        found = Known(shape, value.points, self.linear(value, full))
+        layer = self.layer_name()
+        found = Known(shape, value.points, self.linear(value, full, layer), layer=layer)
         if bias is None or not bias.any():
             return found
         return self.call("add", found, bias.reshape(-1, *[1] * (len(shape) - axis - 1)))
 
-    def linear(self, value: Known, weight: np.ndarray) -> Content:
+    def linear(self, value: Known, weight: np.ndarray, layer: str = "") -> Content:
         """The result of a linear layer; its operand becomes a vector where it is none."""
         operand, permuted = self.operand_of(value, weight)
-        result = self.vector(self.result_name("product"), len(weight))
+        name = f"{layer}_product" if layer else self.result_name("product")
+        result = self.vector(name, len(weight))
         self.steps.append(DraftLinear(result, operand, permuted, self.label))
         return vector_content(result)
+
+    def layer_name(self) -> str:
+        """The name of the layer that is read, as far as its weight tells it."""
+        assert self.operation is not None
+        for parameter in ("weight", "y", "x"):
+            for argument in self.operation.inputs.get(parameter, ()):
+                found = WEIGHT.fullmatch(argument) if isinstance(argument, str) else None
+                if found and found["layer"][0].isalpha():  # a number says less than the operation
+                    return found["layer"]
+        return ""
 
     def operand_of(self, value: Known, weight: np.ndarray) -> tuple[Vector, np.ndarray]:
         """A value as one vector, and the weight with its inputs (axis 1) in that one's order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,11 +31,10 @@ def expand_dims(reader: Reader, x: Known, *, axes: Ints) -> Known:
     rank = len(x.shape) + len(axes)
     added = {axis % rank for axis in axes}
     shape, points = iter(x.shape), iter(x.points)
-    return Known(
-        tuple(1 if axis in added else next(shape) for axis in range(rank)),
-        tuple(False if axis in added else next(points) for axis in range(rank)),
-        x.content,
-        x.name,
+    return replace(
+        x,
+        shape=tuple(1 if axis in added else next(shape) for axis in range(rank)),
+        points=tuple(False if axis in added else next(points) for axis in range(rank)),
     )
 
 
@@ -45,7 +45,7 @@ def squeeze(reader: Reader, x: Known, *, axes: Ints | None = None) -> Known:
     dropped = {axis for axis in chosen if x.shape[axis] == 1}
     kept = [axis for axis in range(len(x.shape)) if axis not in dropped]
     shape = tuple(x.shape[axis] for axis in kept)
-    return Known(shape, tuple(x.points[axis] for axis in kept), x.content, x.name)
+    return replace(x, shape=shape, points=tuple(x.points[axis] for axis in kept))
 
 
 @READERS("flatten2d")

@@ -83,6 +83,15 @@ def test_neural_material() -> None:
     network = made.network
     assert kinds(network) == "LALALARAAA"
     assert [port.name for port in network.outputs] == ["output_0", "output_1"]
+    names = [step.result.name for step in network.program.steps]
+    assert names[:6] == [
+        "first_product",
+        "first",
+        "second_product",
+        "second",
+        "last_product",
+        "last",
+    ]
     inputs = made.draw()
     for (name, found), wanted in zip(
         made.evaluated(inputs).items(), made.source.predict(inputs).values(), strict=True
