@@ -15,6 +15,7 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,8 +84,10 @@ def open_requested(request: RunRequest | ComputeRequest) -> Api:
     if request.api == "emulator":
         from metal4conv.device.emulator import open_api as open_emulator
 
-        stand_in = request.stand_in if isinstance(request, ComputeRequest) else None
-        return open_emulator(request.misbehave, stand_in=stand_in)
+        if isinstance(request, ComputeRequest):
+            return open_emulator(request.misbehave, stand_in=request.stand_in)
+        import_module("metal4conv.execute.interpreter")  # loads torch before a step's time runs
+        return open_emulator(request.misbehave)
     from metal4conv.device.metal import open_api as open_metal
 
     return open_metal()

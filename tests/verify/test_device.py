@@ -65,6 +65,7 @@ VERDICTS = {
     "huge-dimensions": (0, "agrees", {"device-note"}),
     "other-order": (0, "agrees", {"binding-index"}),
     "empty-names": (0, "agrees", {"reflection-without-names"}),
+    "no-constants": (0, "agrees", set()),
     "no-feedback": (0, "agrees", {"device-note"}),
     "timeout": (1, "failed", {"device-timeout"}),
     "feedback-error": (1, "failed", {"device-error"}),
