@@ -97,7 +97,7 @@ def write_source(
         )
         tile = 0
     entries = Entries(
-        plan, network, named_textures(plan, network.inputs, textures), uses_matmul2d, tile
+        plan, network, named_textures(plan, network.inputs, textures, sampler), uses_matmul2d, tile
     )
     parts, points, found = entry_parts(entries)
     notes += found

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from metal4conv.layout.emit.identifiers import Identifiers, plain
-from metal4conv.shader.document import Argument, TextureLayout
+from metal4conv.shader.document import Argument, SamplerLayout, TextureLayout
 from metal4conv.shader.network import Port
 from metal4conv.shader.source_names import RESERVED
 from metal4conv.shader.source_plan import Plan
@@ -18,6 +18,7 @@ class Textures:
 
     layouts: tuple[TextureLayout, ...] = ()
     names: tuple[str, ...] = ()
+    sampler: SamplerLayout | None = None
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -25,17 +26,23 @@ class Textures:
         return frozenset(layout.input for layout in self.layouts)
 
 
-def named_textures(plan: Plan, ports: Sequence[Port], layouts: Sequence[TextureLayout]) -> Textures:
+def named_textures(
+    plan: Plan,
+    ports: Sequence[Port],
+    layouts: Sequence[TextureLayout],
+    sampler: SamplerLayout | None = None,
+) -> Textures:
     """Textures under plain names that no buffer has."""
     sampled = {layout.input for layout in layouts}
-    names = zip(ports, plan.names.inputs, strict=True)
-    taken = [name for port, name in names if port.name not in sampled]
+    pairs = zip(ports, plan.names.inputs, strict=True)
+    taken = [name for port, name in pairs if port.name not in sampled]
     found = Identifiers([*taken, *plan.names.outputs, *(b.name for b in plan.packed.blocks)])
 
     def unique(wanted: str) -> str:
         return found.unique(plain(wanted) or "latents", lambda name: [name], RESERVED)
 
-    return Textures(tuple(layouts), tuple(unique(layout.name) for layout in layouts))
+    names = tuple(unique(layout.name) for layout in layouts)
+    return Textures(tuple(layouts), names, sampler)
 
 
 def weight_arguments(plan: Plan) -> tuple[Argument, ...]:

@@ -143,4 +143,6 @@ def sample_function(entries: Entries) -> str:
     parameters = [f"thread {prefix}_inputs &inputs", "float2 uv"]
     parameters += [one.declaration for one in texture_arguments(textures)]
     text = function(f"inline void {prefix}_sample", parameters, body)
-    return f"// Samples a point's inputs from the latent textures.\n{text}"
+    sampler = textures.sampler
+    how = f"; the sampler is to be {sampler.filter} and {sampler.address}" if sampler else ""
+    return f"// Samples a point's inputs from the latent textures{how}.\n{text}"

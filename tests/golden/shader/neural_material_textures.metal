@@ -319,7 +319,7 @@ inline void neural_material_load(
     }
 }
 
-// Samples a point's inputs from the latent textures.
+// Samples a point's inputs from the latent textures; the sampler is to be linear and repeat.
 inline void neural_material_sample(
     thread neural_material_inputs &inputs,
     float2 uv,
