@@ -124,7 +124,7 @@ inline void *first_stack_pointer(unsigned char *stack, void (*entry)()) {
 // Ends the run with a message: control does not come back.
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wfunction-effects"
-[[noreturn]] inline void fail(const char *format, ...) METAL4CONV_FRAGMENT {
+[[noreturn]] __attribute__((noinline, cold)) inline void fail(const char *format, ...) METAL4CONV_FRAGMENT {
     run &now = *running;
     __builtin_va_list arguments;
     __builtin_va_start(arguments, format);
@@ -136,7 +136,7 @@ inline void *first_stack_pointer(unsigned char *stack, void (*entry)()) {
 
 // Whether the bytes from `first` to before `last` lie in one bound range: those of `device` memory
 // or, for `space` 3, of threadgroup memory.
-inline void check_range(uint64_t first, uint64_t last, int space, const char *what)
+__attribute__((noinline)) inline void check_range(uint64_t first, uint64_t last, int space, const char *what)
     METAL4CONV_FRAGMENT {
     const run &now = *running;
     if (space == 3) {
@@ -170,7 +170,7 @@ inline void store_pending(scope &here, int spaces) {
 }
 
 // Lets the others run until all that have to came to the same place.
-inline void wait(waiting state, int simdgroups, int line, const char *what) METAL4CONV_BLOCKING {
+__attribute__((noinline)) inline void wait(waiting state, int simdgroups, int line, const char *what) METAL4CONV_BLOCKING {
     run &now = *running;
     if (!now.is_compute) fail("%s (line %d) in a function without threadgroups", what, line);
     lane &self = now.lanes[now.current];

@@ -189,8 +189,9 @@ inline float relaxed(T value, bool is_relaxed) {
     return __builtin_bit_cast(float, __builtin_bit_cast(uint, wide) & 0xffffe000u);
 }
 
+// Not inlined: compiled once for all layers of a shader.
 template <bool Relaxed, class Sum, class T, class P, class U, class Q>
-inline Sum dot_product(const matrix<T, P> &left, const matrix<U, Q> &right, int row, int column,
+__attribute__((noinline)) Sum dot_product(const matrix<T, P> &left, const matrix<U, Q> &right, int row, int column,
                        int inner) {
 #pragma clang fp reassociate(on)
     P *a = left.data + row * left.outer_stride;
