@@ -14,7 +14,7 @@ intermediate image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,6 @@ from metal4conv.shader.network import (
     Convolution,
     Pass,
     PointProgram,
-    Port,
     Step,
     Vector,
     operands,
@@ -184,27 +183,6 @@ def padding_of(arguments: ConvolutionArguments) -> tuple[int, ...]:
         case "same" | "same_lower":
             return tuple(size // 2 for size in arguments.weight.shape[2:] for _ in (0, 1))
     return (0, 0, 0, 0)
-
-
-def check_images(
-    ports: Iterable[Port], spatial_axes: tuple[int, int], convolution: ConvolutionArguments
-) -> None:
-    """`UnsupportedModel` unless each port is one image with its points in the order of pixels.
-
-    `spatial_axes` are the axes of a port's shape that count rows and columns. A port that is
-    uniform has one row for all pixels.
-    """
-    for port in ports:
-        if port.uniform:
-            continue
-        others = [axis for axis in port.point_axes if axis not in spatial_axes]
-        if port.point_axes[-2:] != spatial_axes or any(port.shape[axis] != 1 for axis in others):
-            raise UnsupportedModel(
-                f'a shader with convolutions takes one image at a time, "{port.name}" has the '
-                f"shape {list(port.shape)}; expected (1, channels, height, width)",
-                where=convolution.operation,
-                hint="export with a batch of 1 and call the shader once for each image",
-            )
 
 
 AnyStep = Step | Convolution

@@ -8,7 +8,6 @@ import pytest
 from metal4conv.errors import UnsupportedModel
 from metal4conv.shader.convolution_reading import (
     ConvolutionArguments,
-    check_images,
     passes_of,
     spatial_convolution,
 )
@@ -20,7 +19,6 @@ from metal4conv.shader.network import (
     Linear,
     Pass,
     Piece,
-    Port,
     Vector,
 )
 
@@ -80,21 +78,6 @@ def test_refused(changes, words):
         convolution_of(given, operand, result)
     assert raised.value.where == ("conv_1 (conv)",)
     assert raised.value.hint
-
-
-@pytest.mark.parametrize(
-    "shape", [(2, 3, 8, 8), ("batch", 3, "height", "width")], ids=["two", "dynamic"]
-)
-def test_a_batch_is_refused(shape):
-    port = Port("image", "float32", shape, (1,))
-    with pytest.raises(UnsupportedModel, match="one image at a time"):
-        check_images([port], (2, 3), arguments())
-
-
-def test_images_and_uniform_inputs_are_taken():
-    image = Port("image", "float32", (1, 3, "height", "width"), (1,))
-    strength = Port("strength", "float32", (1, 1), (1,), uniform=True)
-    check_images([image, strength], (2, 3), arguments())
 
 
 def sum_of(result, *terms):
