@@ -17,6 +17,7 @@ from metal4conv.shader.document import (
     TextureLayout,
     WeightBlock,
 )
+from metal4conv.shader.packing import MOST_BUFFERS
 
 MOST_THREADGROUP_BYTES = 32768
 """Metal's feature set tables: the threadgroup memory of every GPU with Metal 4."""
@@ -29,6 +30,18 @@ INDEX_SPACES: dict[ArgumentKind, str] = {
     "threadgroup": "threadgroup",
 }
 """The kinds of arguments that the host binds, and whose indexes they share."""
+
+MOST_SLOTS = {"buffer": MOST_BUFFERS, "texture": 128, "sampler": 16, "threadgroup": 31}
+"""MTL4ArgumentTable.h: the slots of a table; the Metal feature set tables: of threadgroup
+memory."""
+
+MOST_THREADS = 1024
+"""Metal's feature set tables: threads of a threadgroup."""
+
+SIMDGROUP_THREADS = 32
+
+MEMORY_MULTIPLE = 16
+"""MTL4ComputeCommandEncoder.h: bytes of threadgroup memory."""
 
 PIXEL_FORMATS = {"rgba8Unorm": (70, 4), "rgba16Float": (115, 8)}
 """The value of MTLPixelFormat, and the bytes of a texel."""
@@ -169,6 +182,12 @@ def check_entry_point(manifest: ShaderManifest, entry: EntryPoint) -> None:
             if INDEX_SPACES.get(argument.kind) == space
         ]
         check_unique(f"{where}, {space} indexes", map(str, indexes))
+        highest = max((index for index in indexes if index is not None), default=0)
+        require(
+            highest < MOST_SLOTS[space],
+            where,
+            f"{space} index {highest} is beyond the {MOST_SLOTS[space]} that there are",
+        )
     for argument in entry.arguments:
         check_argument(manifest, argument, f'{where}, argument "{argument.name}"')
     memory = entry.threadgroup_memory_bytes
@@ -176,6 +195,17 @@ def check_entry_point(manifest: ShaderManifest, entry: EntryPoint) -> None:
         memory <= MOST_THREADGROUP_BYTES,
         where,
         f"needs {memory} bytes of threadgroup memory, there are {MOST_THREADGROUP_BYTES}",
+    )
+    require(
+        memory % MEMORY_MULTIPLE == 0,
+        where,
+        f"{memory} bytes of threadgroup memory are no multiple of {MEMORY_MULTIPLE}",
+    )
+    threads = entry.threads_per_threadgroup
+    require(
+        threads <= MOST_THREADS and not (entry.simdgroup and threads % SIMDGROUP_THREADS),
+        where,
+        f"{threads} threads in a threadgroup, allowed are whole simdgroups up to {MOST_THREADS}",
     )
     if entry.tile is not None:
         points = math.prod(entry.tile)
@@ -265,6 +295,7 @@ def check_textures(manifest: ShaderManifest) -> None:
         require(texture.offset >= end, where, f"begins at {texture.offset}, within the one before")
         end = texture.offset + texture.byte_length
     has_textures = bool(manifest.textures)
+    require(has_textures or manifest.texture_case is None, "texture_case", "there are no textures")
     for name in ("sampler", "latents_sha256"):
         there = getattr(manifest, name) is not None
         require(there == has_textures, name, "goes with textures, and they with it")

@@ -75,7 +75,10 @@ def manifest_from_json(document: object) -> ShaderManifest:
             "estimates": Estimates(**fields["estimates"]),
             "images": tuple(IntermediateImage(**row) for row in fields["images"]),
             "textures": tuple(TextureLayout(**row) for row in fields["textures"]),
-            "rounding": tuple(Rounding(**row) for row in fields["rounding"]),
+            "rounding": tuple(
+                Rounding(row["output"], float(row["largest"]), float(row["rms"]))
+                for row in fields["rounding"]
+            ),
             "sampler": fields["sampler"] and SamplerLayout(**fields["sampler"]),
             "texture_case": fields["texture_case"] and TextureCase(**fields["texture_case"]),
         }
@@ -94,11 +97,13 @@ def entry_point_from_json(row: Json) -> EntryPoint:
 
 
 def frozen(value: Any) -> Any:  # Any: a JSON document
-    """A JSON value with tuples for lists.
+    """A JSON value with tuples for lists; 32.0, which JSON Schema takes as an integer, is one.
 
-    >>> frozen({"shape": [1, [2, "n"]]})
+    >>> frozen({"shape": [1, [2.0, "n"]]})
     {'shape': (1, (2, 'n'))}
     """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, list):
         return tuple(map(frozen, value))
     if isinstance(value, dict):

@@ -45,6 +45,9 @@ INPUT_MULTIPLE = 32
 OUTPUT_MULTIPLE = 16
 """What one of the outer extents has to be a multiple of in cooperative scopes."""
 
+MOST_BUFFERS = 31
+"""MTL4ArgumentTable.h: buffers and tensors that a function is given."""
+
 MOST_INLINE_PARAMETERS = 4096
 """More numbers make a source that compilers are slow to read."""
 
@@ -137,6 +140,7 @@ def pack_weights(network: Network, options: ShaderOptions) -> PackedWeights:
         contents.append(content)
         findings += [finding] if finding else []
     check_inline(contents, options)
+    check_slots(network, options, contents)
     blocks: list[WeightBlock] = []
     data = bytearray()
     for content in contents:
@@ -198,6 +202,26 @@ def check_inline(contents: list[Content], options: ShaderOptions) -> None:
             "stand in the source",
             where="--inline-weights",
             hint="leave the option out: the weights become a file of their own",
+        )
+
+
+def check_slots(network: Network, options: ShaderOptions, contents: list[Content]) -> None:
+    """A function takes the weights' buffer, its parameters, tensors, inputs and outputs."""
+    ports = len(network.inputs) + len(network.outputs)
+    tensors = sum(content.is_tensor for content in contents)
+    if ports + 2 > MOST_BUFFERS:
+        raise UnsupportedModel(
+            f"the network has {ports} inputs and outputs, and a function is given at most "
+            f"{MOST_BUFFERS - 2} beside its weights and parameters",
+            where=f'network "{network.name}"',
+            hint="concatenate inputs or outputs",
+        )
+    if binds_tensors(network, options) and ports + 2 + tensors > MOST_BUFFERS:
+        raise UsageError(
+            f"{tensors} weights as tensors, {ports} inputs and outputs, weights and parameters are "
+            f"{ports + 2 + tensors} buffers, and a function is given at most {MOST_BUFFERS}",
+            where="--tensors handle",
+            hint="use --tensors inline, which makes the tensors in one buffer",
         )
 
 

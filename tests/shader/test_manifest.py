@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from metal4conv.errors import DamagedFile, UsageError
+from metal4conv.errors import DamagedFile, Metal4ConvError, UsageError
 from metal4conv.shader import document
+from metal4conv.shader.emit import EMITTERS, emit_shader
 from metal4conv.shader.manifest import (
     check_files,
     check_shader_manifest,
@@ -165,6 +168,26 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Json], None], str]] = {
     "memory": (
         set_at(*COMPUTE, "threadgroup_memory_bytes", value=40000),
         "needs 40000 bytes of threadgroup memory, there are 32768",
+    ),
+    "odd memory": (
+        set_at(*COMPUTE, "threadgroup_memory_bytes", value=1000),
+        "1000 bytes of threadgroup memory are no multiple of 16",
+    ),
+    "threads": (
+        set_at(*COMPUTE, "threads_per_threadgroup", value=2048),
+        "2048 threads in a threadgroup, allowed are whole simdgroups up to 1024",
+    ),
+    "half a simdgroup": (
+        set_at(*COMPUTE, "threads_per_threadgroup", value=48),
+        "48 threads in a threadgroup, allowed are whole simdgroups",
+    ),
+    "slots": (
+        set_at(*COMPUTE, "arguments", 1, "index", value=31),
+        "buffer index 31 is beyond the 31 that there are",
+    ),
+    "texture case": (
+        set_at("texture_case", value={"case": 0, "width": 2, "height": 2}),
+        "there are no textures",
     ),
     "tile": (set_at(*COMPUTE, "tile", value=[8, 4]), "a tile has 32 pixels"),
     "attachment": (
@@ -348,3 +371,28 @@ def test_layout_report(tmp_path: Path) -> None:
     assert report.kind == "layout"
     assert report.data["shader"]["blocks"][2]["name"] == "w1"
     json.dumps(report.to_json())
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all values in a document."""
+    yield path
+    if isinstance(value, dict | list):
+        rows = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in rows:
+            yield from places(item, (*path, key))
+
+
+STRANGE = [None, -1, 0, 3, 7.0, 0.5, 10**30, "", "x", "a b", [], [1], {}, True, "w0", "color"]
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_any_value_anywhere_is_an_error_with_a_name_or_gives_code(name: str) -> None:
+    document = json.loads(manifest_text(MANIFESTS[name]))
+    draw = random.Random(f"manifest {name}")
+    for path in draw.sample([path for path in places(document) if path], 60):
+        changed = copy.deepcopy(document)
+        set_at(*path, value=draw.choice(STRANGE))(changed)
+        with suppress(Metal4ConvError):  # any other error fails the test
+            manifest = check_shader_manifest(changed)
+            for language in EMITTERS:
+                emit_shader(manifest, language)

@@ -300,6 +300,17 @@ def test_many_numbers_do_not_go_into_the_source() -> None:
         pack_weights(mlp((64, 64)), options)
 
 
+def test_more_tensors_than_a_function_takes_are_refused() -> None:
+    deep = mlp((4,) * 29)  # 28 layers, an input, an output, weights, parameters
+    pack_weights(mlp((4,) * 28), ShaderOptions(tensors="handle"))
+    pack_weights(deep, ShaderOptions(tensors="inline"))
+    with pytest.raises(UsageError, match=r"28 weights as tensors, .* are 32 buffers, .* most 31"):
+        pack_weights(deep, ShaderOptions(tensors="handle"))
+    many = replace(deep, outputs=deep.outputs * 29)
+    with pytest.raises(UnsupportedModel, match=r"has 30 inputs and outputs, .* at most 29"):
+        pack_weights(many, ShaderOptions())
+
+
 def test_equal_networks_give_equal_bytes() -> None:
     def made() -> PackedWeights:
         return pack_weights(mlp((9, 31, 4)), ShaderOptions(precision="int8"))
