@@ -27,6 +27,7 @@ from metal4conv.errors import MissingDependency, MissingDevice, RejectedShader, 
 from metal4conv.lazy import install_line
 from metal4conv.shader.document import ShaderManifest
 from metal4conv.shader.driver import driver_source
+from metal4conv.shader.source_rules import broken_source_rules
 
 log = logging.getLogger("metal4conv.shader")
 
@@ -225,6 +226,7 @@ def compile_for_host(
     build = build or HostBuild()
     compiler = find_compiler()
     text = read_source(source)
+    check_source(source, text)
     driver = driver_source(manifest)
     flags = [*all_flags(), *build.flags(manifest)]
     key = "\0".join((compiler.version, *compiler.command, *flags, driver, text, headers_hash()))
@@ -284,17 +286,31 @@ def for_clang(text: str, name: str) -> str:
     return f'#line 1 "{name}"\n{renamed}'
 
 
+def check_source(source: Path, text: str) -> None:
+    """`RejectedShader` where a text breaks rules that clang does not know of."""
+    found = broken_source_rules(text)
+    if found:
+        raise rule_rejection(
+            source, [(one.rule, f"{source.name}, line {one.line}") for one in found]
+        )
+
+
+def rule_rejection(source: Path, rules: Sequence[tuple[str, str]]) -> RejectedShader:
+    """The error for broken rules, each with its place."""
+    return RejectedShader(
+        f"{source.name} breaks {'a rule' if len(rules) == 1 else 'rules'} of Metal",
+        where=[f"{place}: {rule}" for rule, place in rules[:LAST_LINES]],
+        hint="the stand-in headers check what Apple's headers and documents say; "
+        "-v shows all that the compiler printed",
+    )
+
+
 def rejection(source: Path, output: str) -> RejectedShader:
     """The error for what a compiler printed: the rules that are broken, or its own words."""
     log.info("what the compiler printed:\n%s", output)
     rules = dict.fromkeys(broken_rules(source.name, output))
     if rules:
-        error = RejectedShader(
-            f"{source.name} breaks {'a rule' if len(rules) == 1 else 'rules'} of Metal",
-            where=[f"{place}: {rule}" for rule, place in rules],
-            hint="the stand-in headers check what Apple's headers and documents say; "
-            "-v shows all that the compiler printed",
-        )
+        error = rule_rejection(source, list(rules))
     else:
         found = list(errors_with_reasons(output.splitlines())) or output.splitlines()
         error = RejectedShader(
