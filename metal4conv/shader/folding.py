@@ -28,6 +28,7 @@ from metal4conv.shader.contents import (
     vectors_read,
     with_formulas,
 )
+from metal4conv.shader.naming import stem_of
 from metal4conv.shader.network import Vector
 
 
@@ -197,7 +198,7 @@ def with_scales_before(
         formulas = tuple(part.inner if is_factor(part) else part.formula for part in parts)
         label = label_of(formulas[0], step.label) if len(formulas) == 1 else step.label
         result = step.result
-        if label != step.label:
+        if stem_of(result.name) == stem_of(step.label) != stem_of(label):
             result = Vector(free_name(label), result.width)
         found[place] = DraftAssign(result, formulas, label)
         for k in readers:

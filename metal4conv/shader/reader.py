@@ -10,15 +10,13 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.layout.emit.identifiers import C_WORDS, Identifiers, plain
 from metal4conv.mil.program import Constant, Operation, Shape, TensorType
 from metal4conv.registry import OpTable
 from metal4conv.shader.axes import (
@@ -44,6 +42,7 @@ from metal4conv.shader.contents import (
     vector_content,
 )
 from metal4conv.shader.limits import ML_PASS, check_layer, check_multiply_adds, check_width
+from metal4conv.shader.naming import Names, layer_name
 from metal4conv.shader.network import Convolution, Vector
 
 Reading = Callable[..., Any]
@@ -59,19 +58,6 @@ SIZES = ("shape", "reps", "begin", "end", "size")
 
 MOST_RUNS = 8
 """Of more stretches in an output it is cheaper to compute them in any order and copy them."""
-
-
-WEIGHT = re.compile(r"(?:p_)?(?P<layer>.+?)[._/](?:weight|kernel)(?:_to_fp16|_\d+)*")
-"""What frameworks call the weight of a layer; the exporter puts `p_` before it."""
-
-NUMBER = re.compile(r"(?:_cast_fp16|_?\d+)+$")
-"""What converters put behind an operation to name its result."""
-
-EXPORTED = {
-    "addmm", "bmm", "clamp", "conv1d", "conv2d", "div", "hardsigmoid", "hardtanh", "mm",
-    "f_native_batch_norm_legit_no_training", "batch_norm", "layer_norm",
-}  # fmt: skip
-"""Operations of exporters that have other names in MIL."""
 
 
 class Reader:
@@ -94,8 +80,7 @@ class Reader:
         self.sizes: set[str] = set()
         self.steps: list[Draft] = []
         self.folded: dict[str, str] = {}
-        self.names = Identifiers()
-        self.kept_names: dict[str, str] = {}
+        self.names = Names()
         self.operation: Operation | None = None
         self.read = 0
 
@@ -210,16 +195,10 @@ class Reader:
         """Keeps the results; what is computed and used several times becomes a vector."""
         for value, known in zip(operation.outputs, results, strict=True):
             self.check_shape(operation, value.name, known)
-            named = replace(known, name=self.telling_name(value.name, known.layer))
+            named = replace(known, name=self.names.telling(value.name, known.layer, tuple(READERS)))
             if self.uses.get(value.name, 0) > 1:
                 named = self.kept(named)
             self.values[value.name] = named
-
-    def telling_name(self, name: str, layer: str) -> str:
-        """The name of a result, or that of its layer where a converter has made the result's."""
-        stem = NUMBER.sub("", name)
-        is_made = (stem in READERS or stem in EXPORTED) and name not in self.kept_names
-        return layer if layer and is_made else name
 
     def check_shape(self, operation: Operation, name: str, known: Known) -> None:
         """`UnsupportedModel` where a result has not the shape that the program declares."""
@@ -397,7 +376,7 @@ class Reader:
         )
         full = np.kron(np.eye(before), np.kron(matrix, np.eye(after)))
         shape = (*value.shape[:axis], outputs, *value.shape[axis + 1 :])
-        layer = self.layer_name()
+        layer = "" if self.operation is None else layer_name(self.operation)
         found = Known(shape, value.points, self.linear(value, full, layer), layer=layer)
         if bias is None or not bias.any():
             return found
@@ -410,16 +389,6 @@ class Reader:
         result = self.vector(name, len(weight))
         self.steps.append(DraftLinear(result, operand, permuted, self.label))
         return vector_content(result)
-
-    def layer_name(self) -> str:
-        """The name of the layer that is read, as far as its weight tells it."""
-        assert self.operation is not None
-        for parameter in ("weight", "y", "x"):
-            for argument in self.operation.inputs.get(parameter, ()):
-                found = WEIGHT.fullmatch(argument) if isinstance(argument, str) else None
-                if found and found["layer"][0].isalpha():  # a number says less than the operation
-                    return found["layer"]
-        return ""
 
     def operand_of(self, value: Known, weight: np.ndarray) -> tuple[Vector, np.ndarray]:
         """A value as one vector, and the weight with its inputs (axis 1) in that one's order."""
@@ -478,18 +447,7 @@ class Reader:
     def vector(self, name: str, width: int) -> Vector:
         """A new vector, named as close to this as there is a free name in C for it."""
         check_width(width, self.where(self.operation))
-        kept = self.kept_names.pop(name, "")
-        return Vector(kept or self.free_name(name), width)
-
-    def keep_names(self, names: Iterable[str]) -> None:
-        """Keeps the best identifiers for values of these names, as whoever reads the shader knows
-        them: they are inputs and outputs.
-        """
-        self.kept_names |= {name: self.free_name(name) for name in names}
-
-    def free_name(self, name: str) -> str:
-        """An identifier that is not taken."""
-        return self.names.unique(plain(name) or "value", lambda found: [found], C_WORDS)
+        return Vector(self.names.take(name), width)
 
     def result_name(self, suffix: str = "") -> str:
         """A name after the first result of the operation that is read."""

@@ -37,7 +37,7 @@ from metal4conv.shader.axes import (
 )
 from metal4conv.shader.contents import finished, vector_content
 from metal4conv.shader.convolution_padding import with_own_padding
-from metal4conv.shader.convolution_reading import passes_of
+from metal4conv.shader.convolution_reading import NoImage, passes_of
 from metal4conv.shader.folding import fold
 from metal4conv.shader.limits import ML_PASS, TooLarge, check_limits, check_width
 from metal4conv.shader.network import (
@@ -106,7 +106,7 @@ def most_telling(failures: Sequence[tuple[int, UnsupportedModel]]) -> Unsupporte
     all of an input's axes for features, leads to an output without points.
     """
     first = failures[0][1]
-    others = [failure for failure in failures if not isinstance(failure[1], OtherPoints)]
+    others = [row for row in failures if not isinstance(row[1], (OtherPoints, NoImage))]
     best = max(others or failures, key=lambda failure: failure[0])[1]
     is_mismatch = isinstance(first, OtherPoints) and isinstance(best, UniformOutput)
     return first if is_mismatch else best
@@ -244,7 +244,7 @@ def plausible_axes(shape: Shape, *, is_alone: bool = True) -> list[FeatureAxes]:
 
 def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Reader) -> Network:
     """The network when these axes of the inputs hold features."""
-    reader.keep_names(dict.fromkeys([*source.shapes, *source.function.block.outputs]))
+    reader.names.keep(dict.fromkeys([*source.shapes, *source.function.block.outputs]))
     ports, vectors = read_inputs(source, axes, reader)
     for operation in source.operations:
         reader.read_operation(operation)
@@ -254,7 +254,7 @@ def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Rea
         for name in dict.fromkeys(source.function.block.outputs)
     }
     results = {name: vector for name, (_, vector) in outputs.items()}
-    folded = fold(reader.steps, list(results.values()), reader.free_name)
+    folded = fold(reader.steps, list(results.values()), reader.names.free)
     steps = [finished(step) for step in folded.steps]
     network = Network(
         source.name,
