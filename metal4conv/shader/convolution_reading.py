@@ -42,6 +42,10 @@ MOST_CONVOLUTION_MULTIPLY_ADDS = 1 << 20
 WAY_OUT = "convert it for Metal's machine learning passes instead: metal4conv convert"
 
 
+class NoImage(UnsupportedModel):
+    """A convolution of what is no image, as far as a reading takes its axes for features."""
+
+
 @dataclass(frozen=True)
 class ConvolutionArguments:
     """The arguments of a `conv`, all constant; `weight` is [outputs, inputs / groups, *kernel]."""

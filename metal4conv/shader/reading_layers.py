@@ -9,6 +9,7 @@ import numpy as np
 from metal4conv.shader.axes import Known, MixedPoints
 from metal4conv.shader.convolution_reading import (
     ConvolutionArguments,
+    NoImage,
     is_spatial,
     spatial_convolution,
 )
@@ -167,9 +168,12 @@ def spatial(
 ) -> Known:
     """A convolution of pixels with their neighbours, which begins a pass of its own."""
     if len(x.shape) != 4 or x.points[1] or not (x.points[2] or x.points[3]) or x.points[0]:
-        raise MixedPoints(
-            f"convolves pixels of an image, but takes a value of shape {list(x.shape)} whose "
-            f"points are not its rows and columns; expected (1, channels, height, width)"
+        raise NoImage(
+            f"operation {reader.operation} convolves pixels of an image, but takes a value of "
+            f"shape {list(x.shape)} whose points are not its rows and columns; expected "
+            "(1, channels, height, width)",
+            where=reader.where(reader.operation),
+            hint=f"export it for one image at a time, or {ML_PASS}",
         )
     outputs = len(arguments.weight)
     result = reader.vector(reader.result_name("sums"), outputs)

@@ -47,6 +47,16 @@ def denoiser() -> nn.Module:
     return Parts(forward, **layers, last=conv(12, 3))
 
 
+def small() -> nn.Module:
+    """A pass whose sums are used one by one, and one that needs all of a pixel's."""
+
+    def forward(self: Parts, image: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(image))
+        return image + torch.tanh(self.mix(self.second(hidden)))
+
+    return Parts(forward, first=conv(3, 5), second=conv(5, 4), mix=nn.Conv2d(4, 3, 1))
+
+
 def odd() -> nn.Module:
     """Odd numbers of channels, kernels that are not square, one channel at the end."""
     return nn.Sequential(conv(5, 7, (5, 3)), nn.LeakyReLU(0.1), conv(7, 1, (1, 3)), nn.Tanh())

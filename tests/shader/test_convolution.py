@@ -13,12 +13,24 @@ import pytest
 import torch
 from torch import nn
 
-from metal4conv.errors import RejectedShader, UnsupportedModel
+from metal4conv.shader.convolution_reading import passes_of
+from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader, open_shader
 from metal4conv.shader.manifest import read_manifest
-from metal4conv.shader.network import Network
+from metal4conv.shader.network import (
+    Assign,
+    Call,
+    Convolution,
+    Element,
+    Expression,
+    Linear,
+    Network,
+    Piece,
+    Port,
+    Table,
+    Vector,
+)
 from metal4conv.shader.options import ShaderOptions
-from metal4conv.shader.reading import read_network
 from tests.shader.convolution_networks import CASES, Case, conv
 from tests.shader.handmade import shader_files, written
 from tests.shader.networks import converted
@@ -91,6 +103,23 @@ def test_float32_as_torch(name, use_matmul2d, opened):
             np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
 
 
+@PATHS
+@pytest.mark.parametrize("name", ["denoiser", "two_outputs", "two_inputs", "wide"])
+def test_float16_within_the_bound(name, use_matmul2d, opened):
+    case, network, size = CASES[name], network_of(name), SIZES[0]
+    got = run(opened(name, ShaderOptions("float16")), network, case, size, use_matmul2d)
+    rows = {
+        port.name: port.rows(image.numpy())
+        for port, image in zip(network.inputs, case.images(size), strict=True)
+    }
+    bound = error_bound(network, rows, "float16", size)
+    exact = expected(module_of(name), case, size)
+    for port, found, wanted in zip(network.outputs, got, exact, strict=True):
+        error = np.abs(port.rows(found - wanted))
+        assert np.all(error <= bound[port.name])
+        assert bound[port.name].max() < 0.05 * np.abs(wanted).max()
+
+
 @contextmanager
 def rounded(module: nn.Module) -> Iterator[nn.Module]:
     """The module with float16 weights of convolutions, whose operands are rounded on their way."""
@@ -111,7 +140,7 @@ def rounded(module: nn.Module) -> Iterator[nn.Module]:
 
 
 @PATHS
-@pytest.mark.parametrize("name", ["denoiser", "two_outputs", "two_inputs", "wide"])
+@pytest.mark.parametrize("name", ["denoiser", "two_outputs"])
 def test_float16_as_torch_that_rounds(name, use_matmul2d, opened):
     case = CASES[name]
     size = SIZES[0]
@@ -210,127 +239,50 @@ def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
 
 
+def residual_network() -> Network:
+    """A residual of features and one of the image, with a layer of single pixels, by hand."""
+    draw = np.random.default_rng(4)
+
+    def convolution(name: str, image: Vector, width: int) -> Convolution:
+        weight = draw.standard_normal((width, image.width, 3, 3)).astype(np.float32)
+        return Convolution(Vector(name, width), image.name, weight, (1, 1), name)
+
+    def assign(name: str, width: int, expression: Expression) -> Assign:
+        return Assign(Vector(name, width), (Piece(0, width, expression),), name)
+
+    def biased(vector: Vector) -> Call:
+        bias = Table(draw.standard_normal(vector.width).astype(np.float32))
+        return Call("add", (Element(vector), bias))
+
+    image = Vector("image", 3)
+    first = convolution("first", image, 12)
+    hidden = assign("hidden", 12, Call("relu", (biased(first.result),)))
+    second = convolution("second", hidden.result, 8)
+    active = assign("active", 8, Call("silu", (biased(second.result),)))
+    weight = draw.standard_normal((12, 8)).astype(np.float32)
+    mix = Linear(Vector("mix", 12), active.result, weight, "mix")
+    features = assign(
+        "features",
+        12,
+        Call("add", (Element(hidden.result), Call("sigmoid", (biased(mix.result),)))),
+    )
+    last = convolution("last", features.result, 3)
+    denoised = assign("denoised", 3, Call("add", (Element(image), biased(last.result))))
+    steps = [first, hidden, second, active, mix, features, last, denoised]
+    ports = [Port(name, "float32", (1, 3, "h", "w"), (1,)) for name in ("image", "denoised")]
+    passes = passes_of({"image": image}, steps, {"denoised": denoised.result})
+    return Network("denoiser", (ports[0],), (ports[1],), passes)
+
+
 def test_golden_text(request):
-    text = written(network_of("denoiser"), ShaderOptions()).text
+    text = written(residual_network(), ShaderOptions()).text
     path = GOLDEN / "denoiser.metal"
     if request.config.getoption("--rewrite-golden"):
         path.write_text(text)
     assert text == path.read_text()
-    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("options", [ShaderOptions("float32"), ShaderOptions("int8")], ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_lines_fit(name, options):
     assert max(map(len, written(network_of(name), options).text.splitlines())) <= 100
-
-
-FAULTS = {
-    # what is broken: (text, what it becomes, who notices)
-    "channels exchanged": (
-        "extents<int, W::outputs, W::inputs, W::kernel_width",
-        "extents<int, W::inputs, W::outputs, W::kernel_width",
-        "the weights of convolution2d are HWIO",
-    ),
-    "window too narrow": (
-        "int4(W::inputs, W::window_width, W::window_height, 1)",
-        "int4(W::inputs, W::tile_width, W::window_height, 1)",
-        "the activation of convolution2d is NHWC",
-    ),
-    "one simdgroup alone": (
-        "execution_simdgroups<denoiser_simdgroups>",
-        "execution_simdgroup",
-        "it has to be all of them",
-    ),
-    "one thread alone": (
-        "execution_simdgroups<denoiser_simdgroups>",
-        "execution_thread",
-        "its scope is execution_simdgroups<N>",
-    ),
-    "offset forgotten": ("convolve.set_offsets", "// convolve.set_offsets", None),
-    "offset of the corner": ("W::kernel_width / 2, W::kernel_height", "0, W::kernel_height", None),
-    "window not moved": ("origin - int2(W::left, W::above)", "origin", None),
-    "edge one pixel late": ("from.x < size.x", "from.x <= size.x", None),
-    "weights of another layer": (
-        "weights + denoiser_w1_offset",
-        "weights + denoiser_w3_offset",
-        None,
-    ),
-    "window not awaited": (
-        "threadgroup_barrier(mem_flags::mem_threadgroup); // the window is filled",
-        "// the window is filled",
-        None,
-    ),
-    "sums over the window": (
-        "threadgroup_barrier(mem_flags::mem_threadgroup); // the window is read",
-        "// the window is read",
-        "written while other threads still read it",
-    ),
-    "sums not awaited": (
-        "threadgroup_barrier(mem_flags::mem_threadgroup); // all sums are written",
-        "// all sums are written",
-        None,
-    ),
-    "some threads gone": (
-        "const device float *b1 =",
-        "if (thread_index > 63) { return; }\n    const device float *b1 =",
-        "wait for one another forever",
-    ),
-    "rows of the wrong pixel": ("uint(at.y * size.x + at.x)", "uint(at.x * size.y + at.y)", None),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faults_are_noticed(fault, tmp_path):
-    before, after, message = FAULTS[fault]
-    network = network_of("denoiser")
-    text = written(network, ShaderOptions("float32")).text
-    assert before in text
-    broken = text.replace(before, after)
-    path = shader_files(network, ShaderOptions("float32"), tmp_path, broken)
-    case, size = CASES["denoiser"], (19, 9)
-
-    def result() -> np.ndarray:
-        return run(open_shader(path, tmp_path), network, case, size, True)[0]
-
-    if message is not None:
-        with pytest.raises(RejectedShader, match=message):
-            result()
-        return
-    (exact,) = expected(module_of("denoiser"), case, size)
-    try:
-        wrong = result()
-    except RejectedShader:
-        return
-    assert not np.abs(wrong - exact).max() < 1e-2
-
-
-REFUSED = {
-    "stride": (nn.Conv2d(3, 4, 3, stride=2, padding=1), "strides"),
-    "dilation": (nn.Conv2d(3, 4, 3, dilation=2, padding=2), "dilations"),
-    "groups": (nn.Conv2d(4, 4, 3, padding=1, groups=4), "groups"),
-    "valid": (nn.Conv2d(3, 4, 3), "changes the size"),
-    "even": (nn.Conv2d(3, 4, 4, padding=2), "odd"),
-    "channels": (nn.Conv2d(3, 256, 3, padding=1), "128 channels"),
-    "pool": (nn.Sequential(conv(3, 4), nn.MaxPool2d(2)), "max_pool"),
-    "average": (nn.Sequential(conv(3, 4), nn.AdaptiveAvgPool2d(1)), "reduce_mean|avg_pool"),
-    "upsample": (nn.Sequential(conv(3, 4), nn.Upsample(scale_factor=2)), "upsample"),
-    "transposed": (nn.ConvTranspose2d(3, 4, 2, stride=2), "conv_transpose"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name):
-    module, words = REFUSED[name]
-    first = next(layer for layer in module.modules() if hasattr(layer, "in_channels"))
-    function = converted(module.eval(), torch.zeros(1, first.in_channels, 8, 8)).function
-    with pytest.raises(UnsupportedModel, match=words) as raised:
-        read_network(function, "net")
-    assert raised.value.hint
-    assert raised.value.where
-
-
-def test_a_batch_is_refused():
-    function = converted(conv(3, 4).eval(), torch.zeros(2, 3, 8, 8)).function
-    with pytest.raises(UnsupportedModel, match=r"expected \(1, channels, height, width\)"):
-        read_network(function, "net")

@@ -1,5 +1,5 @@
 // denoiser.metal (Metal Shading Language 4.0)
-// denoiser: output (3) of image (3).
+// denoiser: denoised (3) of image (3).
 // Dispatch denoiser_pass_1, denoiser_pass_2, denoiser_pass_3 in this order, each after the one
 // before has written its images (a barrier between dispatches). Images are buffers of rows, one for
 // each pixel.
@@ -26,30 +26,30 @@ using namespace metal;
 constant bool denoiser_use_matmul2d [[function_constant(0)]];
 
 // features of the vectors, without padding
-constant constexpr int denoiser_conv2d_sums_width = 12;
-constant constexpr int denoiser_relu_width = 12;
-constant constexpr int denoiser_silu_width = 10;
-constant constexpr int denoiser_add_width = 12;
-constant constexpr int denoiser_conv2d_3_sums_width = 3;
+constant constexpr int denoiser_first_2_width = 12;
+constant constexpr int denoiser_hidden_width = 12;
+constant constexpr int denoiser_active_width = 8;
+constant constexpr int denoiser_features_width = 12;
+constant constexpr int denoiser_last_width = 3;
 constant constexpr int denoiser_image_width = 3;
-constant constexpr int denoiser_output_width = 3;
-// conv2d_2: float16 weight [output][input]
-constant constexpr int denoiser_w2_inputs = 32; // 10, padded with zeros
+constant constexpr int denoiser_denoised_width = 3;
+// mix: float16 weight [output][input]
+constant constexpr int denoiser_w2_inputs = 32; // 8, padded with zeros
 constant constexpr int denoiser_w2_outputs = 16; // 12, padded with zeros
 // where the arrays begin in the weights, in bytes
-constant constexpr int denoiser_w0_offset = 0; // conv2d
-constant constexpr int denoiser_b0_offset = 9216; // conv2d
-constant constexpr int denoiser_w1_offset = 9344; // conv2d_1
-constant constexpr int denoiser_b1_offset = 18560; // conv2d_1
-constant constexpr int denoiser_w2_offset = 18688; // conv2d_2
-constant constexpr int denoiser_b2_offset = 19712; // conv2d_2
-constant constexpr int denoiser_w3_offset = 19840; // conv2d_3
-constant constexpr int denoiser_b3_offset = 29056; // conv2d_3
+constant constexpr int denoiser_w0_offset = 0; // first
+constant constexpr int denoiser_b0_offset = 9216; // first
+constant constexpr int denoiser_w1_offset = 9344; // second
+constant constexpr int denoiser_b1_offset = 18560; // second
+constant constexpr int denoiser_w2_offset = 18688; // mix
+constant constexpr int denoiser_b2_offset = 19712; // mix
+constant constexpr int denoiser_w3_offset = 19840; // last
+constant constexpr int denoiser_b3_offset = 29056; // last
 // threads of a threadgroup that computes a tile of pixels, and its simdgroups
 constant constexpr int denoiser_threads = 128;
 constant constexpr int denoiser_simdgroups = 4;
 
-// pass 1, conv2d: half weight [row][column][input][output]
+// pass 1, first: half weight [row][column][input][output]
 struct denoiser_w0 {
     static constexpr constant int kernel_width = 3;
     static constexpr constant int kernel_height = 3;
@@ -65,7 +65,7 @@ struct denoiser_w0 {
     static constexpr constant int window_height = 10;
 };
 
-// pass 2, conv2d_1: half weight [row][column][input][output]
+// pass 2, second: half weight [row][column][input][output]
 struct denoiser_w1 {
     static constexpr constant int kernel_width = 3;
     static constexpr constant int kernel_height = 3;
@@ -73,15 +73,15 @@ struct denoiser_w1 {
     static constexpr constant int above = 1; // rows of the kernel above it
     static constexpr constant int channels = 12; // of the image
     static constexpr constant int inputs = 32; // 12, padded with zeros
-    static constexpr constant int outputs = 16; // 10, padded with zeros
-    static constexpr constant int quads = 3; // groups of four outputs that are used
+    static constexpr constant int outputs = 16; // 8, padded with zeros
+    static constexpr constant int quads = 2; // groups of four outputs that are used
     static constexpr constant int tile_width = 16; // pixels of a threadgroup
     static constexpr constant int tile_height = 8;
     static constexpr constant int window_width = 18; // what their kernels see
     static constexpr constant int window_height = 10;
 };
 
-// pass 3, conv2d_3: half weight [row][column][input][output]
+// pass 3, last: half weight [row][column][input][output]
 struct denoiser_w3 {
     static constexpr constant int kernel_width = 3;
     static constexpr constant int kernel_height = 3;
@@ -311,12 +311,12 @@ inline void denoiser_convolve(
         image, size, denoiser_pixel_of<W>(origin, thread_index), weight, sums);
 }
 
-// Pass 1: convolution 3 x 3, 3 -> 12 channels, relu (conv2d), to relu: 128 threads a
+// Pass 1: convolution 3 x 3, 3 -> 12 channels, relu (first), to hidden: 128 threads a
 //   threadgroup, each of which computes a tile of 16 x 8 pixels.
 kernel void denoiser_pass_1(
     const device uchar *weights [[buffer(0)]],
     const device float *image [[buffer(1)]],
-    device float *relu [[buffer(2)]],
+    device float *hidden [[buffer(2)]],
     constant denoiser_parameters &parameters [[buffer(3)]],
     threadgroup uchar *tile [[threadgroup(0)]],
     uint2 group [[threadgroup_position_in_grid]],
@@ -334,9 +334,9 @@ kernel void denoiser_pass_1(
         denoiser_convolve_tile<denoiser_w0>(tile, weights + denoiser_w0_offset,
             [=](int i, int2 place, float sum) {
                 const int2 at = origin + place;
-                if (i < denoiser_conv2d_sums_width && at.x < size.x && at.y < size.y) {
+                if (i < denoiser_first_2_width && at.x < size.x && at.y < size.y) {
                     const uint pixel = uint(at.y * size.x + at.x);
-                    relu[pixel * denoiser_relu_width + i] = max(sum + b0[i], 0.0f);
+                    hidden[pixel * denoiser_hidden_width + i] = max(sum + b0[i], 0.0f);
                 }
             });
         return;
@@ -350,20 +350,20 @@ kernel void denoiser_pass_1(
     float sums[denoiser_w0::outputs];
     denoiser_convolve_plain<denoiser_w0>(image, size, at, weights + denoiser_w0_offset, sums);
     const uint pixel = uint(at.y * size.x + at.x);
-    relu += pixel * denoiser_relu_width;
+    hidden += pixel * denoiser_hidden_width;
 
-    // relu: relu (relu)
-    for (int i = 0; i < denoiser_relu_width; ++i) {
-        relu[i] = max(sums[i] + b0[i], 0.0f);
+    // hidden: relu (hidden)
+    for (int i = 0; i < denoiser_hidden_width; ++i) {
+        hidden[i] = max(sums[i] + b0[i], 0.0f);
     }
 }
 
-// Pass 2: convolution 3 x 3, 12 -> 10 channels, silu (conv2d_1), to add: 128 threads a
+// Pass 2: convolution 3 x 3, 12 -> 8 channels, silu (second), to features: 128 threads a
 //   threadgroup, each of which computes a tile of 16 x 8 pixels.
 kernel void denoiser_pass_2(
     const device uchar *weights [[buffer(0)]],
-    const device float *relu [[buffer(1)]],
-    device half *add [[buffer(2)]],
+    const device float *hidden [[buffer(1)]],
+    device half *features [[buffer(2)]],
     constant denoiser_parameters &parameters [[buffer(3)]],
     threadgroup uchar *tile [[threadgroup(0)]],
     uint2 group [[threadgroup_position_in_grid]],
@@ -377,37 +377,37 @@ kernel void denoiser_pass_2(
 
     float sums[denoiser_w1::outputs];
     denoiser_convolve<denoiser_w1>(
-        relu, size, origin, weights + denoiser_w1_offset, tile, thread_index, sums);
+        hidden, size, origin, weights + denoiser_w1_offset, tile, thread_index, sums);
     const int2 at = denoiser_pixel_of<denoiser_w1>(origin, thread_index);
     if (denoiser_is_outside<denoiser_w1>(at, size, thread_index)) {
         return;
     }
     const uint pixel = uint(at.y * size.x + at.x);
-    relu += pixel * denoiser_relu_width;
-    add += pixel * denoiser_add_width;
+    hidden += pixel * denoiser_hidden_width;
+    features += pixel * denoiser_features_width;
 
-    // silu: silu (silu)
-    half silu[denoiser_w2_inputs] = {};
-    for (int i = 0; i < denoiser_silu_width; ++i) {
-        silu[i] = half(denoiser_silu(sums[i] + b1[i]));
+    // active: silu (active)
+    half active[denoiser_w2_inputs] = {};
+    for (int i = 0; i < denoiser_active_width; ++i) {
+        active[i] = half(denoiser_silu(sums[i] + b1[i]));
     }
 
-    // layer 0: linear 10 -> 12, sigmoid (conv2d_2)
-    float conv2d_2_product[denoiser_w2_outputs];
+    // layer 0: linear 8 -> 12, sigmoid (mix)
+    float mix[denoiser_w2_outputs];
     denoiser_multiply<denoiser_w2_inputs, denoiser_w2_outputs>(
-        silu, weights + denoiser_w2_offset, conv2d_2_product);
-    for (int i = 0; i < denoiser_add_width; ++i) {
-        add[i] = half(relu[i] + denoiser_sigmoid(conv2d_2_product[i] + b2[i]));
+        active, weights + denoiser_w2_offset, mix);
+    for (int i = 0; i < denoiser_features_width; ++i) {
+        features[i] = half(hidden[i] + denoiser_sigmoid(mix[i] + b2[i]));
     }
 }
 
-// Pass 3: convolution 3 x 3, 12 -> 3 channels (conv2d_3), to output: 128 threads a
+// Pass 3: convolution 3 x 3, 12 -> 3 channels (last), to denoised: 128 threads a
 //   threadgroup, each of which computes a tile of 16 x 8 pixels.
 kernel void denoiser_pass_3(
     const device uchar *weights [[buffer(0)]],
-    const device half *add [[buffer(1)]],
+    const device half *features [[buffer(1)]],
     const device float *image [[buffer(2)]],
-    device float *output [[buffer(3)]],
+    device float *denoised [[buffer(3)]],
     constant denoiser_parameters &parameters [[buffer(4)]],
     threadgroup uchar *tile [[threadgroup(0)]],
     uint2 group [[threadgroup_position_in_grid]],
@@ -421,13 +421,13 @@ kernel void denoiser_pass_3(
 #if DENOISER_HAS_MATMUL2D
     if (denoiser_use_matmul2d) {
         const int2 first = origin - int2(denoiser_w3::left, denoiser_w3::above);
-        denoiser_fill_window<denoiser_w3>(add, size, first, tile, thread_index);
+        denoiser_fill_window<denoiser_w3>(features, size, first, tile, thread_index);
         denoiser_convolve_tile<denoiser_w3>(tile, weights + denoiser_w3_offset,
             [=](int i, int2 place, float sum) {
                 const int2 at = origin + place;
-                if (i < denoiser_conv2d_3_sums_width && at.x < size.x && at.y < size.y) {
+                if (i < denoiser_last_width && at.x < size.x && at.y < size.y) {
                     const uint pixel = uint(at.y * size.x + at.x);
-                    output[pixel * denoiser_output_width + i] =
+                    denoised[pixel * denoiser_denoised_width + i] =
                         image[pixel * denoiser_image_width + i] + (sum + b3[i]);
                 }
             });
@@ -440,13 +440,13 @@ kernel void denoiser_pass_3(
         return;
     }
     float sums[denoiser_w3::outputs];
-    denoiser_convolve_plain<denoiser_w3>(add, size, at, weights + denoiser_w3_offset, sums);
+    denoiser_convolve_plain<denoiser_w3>(features, size, at, weights + denoiser_w3_offset, sums);
     const uint pixel = uint(at.y * size.x + at.x);
     image += pixel * denoiser_image_width;
-    output += pixel * denoiser_output_width;
+    denoised += pixel * denoiser_denoised_width;
 
-    // output: arithmetic (output)
-    for (int i = 0; i < denoiser_output_width; ++i) {
-        output[i] = image[i] + (sums[i] + b3[i]);
+    // denoised: arithmetic (denoised)
+    for (int i = 0; i < denoiser_denoised_width; ++i) {
+        denoised[i] = image[i] + (sums[i] + b3[i]);
     }
 }
