@@ -28,7 +28,9 @@ from metal4conv.device.compute_resources import (
     MEMORY_STEP,
     Resources,
     make_buffers,
+    make_sampler,
     make_table,
+    make_textures,
     make_views,
     read_output,
 )
@@ -49,6 +51,8 @@ CLASSES = (
     "MTLTensorExtents",
     "MTLTensorDescriptor",
     "MTLResidencySetDescriptor",
+    "MTLTextureDescriptor",
+    "MTLSamplerDescriptor",
     "MTLCompileOptions",
     "MTLFunctionConstantValues",
     "MTL4LibraryFunctionDescriptor",
@@ -153,7 +157,9 @@ def run_case(session: ComputeSession, case: ComputeCase) -> None:
         pipelines, fell_back = pipelines_for(session, case)
     with journal.step("create the buffers", label):
         inputs = load_file(session.folder / inputs_file(label))
-        resources = Resources(make_buffers(device, case, inputs))
+        buffers = make_buffers(device, case, inputs)
+        textures = make_textures(api, device, case)
+        resources = Resources(buffers, textures, make_sampler(api, device, case))
     with journal.step("create the tensors", label):
         make_views(api, case, resources)
     with journal.step("fill the argument tables", label):

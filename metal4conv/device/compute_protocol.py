@@ -42,7 +42,7 @@ Size3 = tuple[int, int, int]
 BufferRole = Literal["input", "output", "scratch"]
 """Who fills a buffer and who reads it: the CPU and then the GPU, the reverse, or the GPU alone."""
 
-ArgumentKind = Literal["buffer", "tensor", "threadgroup"]
+ArgumentKind = Literal["buffer", "tensor", "texture", "sampler", "threadgroup"]
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,34 @@ class ViewPlan:
 
 
 @dataclass(frozen=True)
+class TexturePlan:
+    """A two-dimensional texture without mipmaps that functions sample.
+
+    Its rows are those of `file`, an absolute path, from `offset` on. `pixel_format` is the raw
+    value of MTLPixelFormat.
+    """
+
+    name: str
+    pixel_format: int
+    width: int
+    height: int
+    bytes_per_row: int
+    file: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class SamplerPlan:
+    """How textures are sampled: raw values of MTLSamplerMinMagFilter and MTLSamplerAddressMode."""
+
+    filter: int
+    address: int
+
+
+@dataclass(frozen=True)
 class ArgumentPlan:
-    """What is bound at an index: a buffer or tensor by its name, or threadgroup memory, whose
-    `byte_length` is given."""
+    """What is bound at an index: a buffer, tensor or texture by its name, the case's sampler, or
+    threadgroup memory, whose `byte_length` is given. Buffers and tensors share their indices."""
 
     kind: ArgumentKind
     index: int
@@ -126,6 +151,8 @@ class ComputeCase:
     tensors: tuple[ViewPlan, ...] = ()
     constants: tuple[ConstantPlan, ...] = ()
     fallback: tuple[ConstantPlan, ...] | None = None
+    textures: tuple[TexturePlan, ...] = ()
+    sampler: SamplerPlan | None = None
 
     @property
     def outputs(self) -> tuple[BufferPlan, ...]:
@@ -240,7 +267,7 @@ def read_compute_request(folder: Path) -> ComputeRequest:
 
 def case_from_json(row: Mapping[str, Any]) -> ComputeCase:  # Any: a JSON document
     """The case of a JSON object."""
-    fallback = row["fallback"]
+    fallback, sampler = row["fallback"], row["sampler"]
     return ComputeCase(
         label=row["label"],
         dispatches=tuple(map(dispatch_from_json, row["dispatches"])),
@@ -248,6 +275,8 @@ def case_from_json(row: Mapping[str, Any]) -> ComputeCase:  # Any: a JSON docume
         tensors=tuple(view_from_json(item) for item in row["tensors"]),
         constants=tuple(ConstantPlan(**item) for item in row["constants"]),
         fallback=None if fallback is None else tuple(ConstantPlan(**item) for item in fallback),
+        textures=tuple(TexturePlan(**item) for item in row["textures"]),
+        sampler=sampler and SamplerPlan(**sampler),
     )
 
 

@@ -1,4 +1,4 @@
-"""Buffers, tensors in them and argument tables of a compute pass, checked before Metal sees them.
+"""Buffers, tensors, textures and argument tables of compute passes, checked before Metal sees them.
 
 Metal and PyObjC check neither lengths nor what lies at an index; so it is all checked here.
 """
@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 
 from metal4conv.device.api import Api
-from metal4conv.device.compute_protocol import BufferPlan, ComputeCase, DispatchPlan, ViewPlan
+from metal4conv.device.compute_protocol import (
+    ArgumentPlan,
+    BufferPlan,
+    ComputeCase,
+    DispatchPlan,
+    TexturePlan,
+    ViewPlan,
+)
 from metal4conv.device.failures import RunFailed, answer, made
 from metal4conv.device.tensors import STORAGE_SHARED, extents, extents_values
 from metal4conv.errors import did_you_mean
@@ -26,7 +33,11 @@ UNWRITTEN = 0xFF
 """What buffers that the GPU writes hold before: NaN, so that what it leaves out is seen."""
 
 MOST_BUFFERS = 31
-"""MTL4ArgumentTable.h: the largest `maxBufferBindCount`."""
+MOST_TEXTURES = 128
+"""MTL4ArgumentTable.h: the largest `maxBufferBindCount` and `maxTextureBindCount`."""
+
+USAGE_SHADER_READ = 1
+"""`MTLTextureUsageShaderRead`."""
 
 MEMORY_STEP = 16
 """MTL4ComputeCommandEncoder.h: threadgroup memory comes in multiples of 16 bytes."""
@@ -34,15 +45,28 @@ MEMORY_STEP = 16
 
 @dataclass(frozen=True)
 class Resources:
-    """The buffers and tensors of a case by name; they live as long as this."""
+    """The buffers, tensors and textures of a case by name, and its sampler; they live as long as
+    this."""
 
     buffers: Mapping[str, Any]  # MTLBuffer
+    textures: Mapping[str, Any] = field(default_factory=dict)  # MTLTexture
+    sampler: Any = None  # an MTLSamplerState or None
     tensors: dict[str, Any] = field(default_factory=dict)  # MTLTensor
 
     @property
     def allocations(self) -> list[Any]:  # Any: objects of Metal
         """What has to be resident: tensors are in buffers here."""
-        return list(self.buffers.values())
+        return [*self.buffers.values(), *self.textures.values()]
+
+    def of_kind(self, kind: str) -> Mapping[str, Any]:  # Any: as above
+        """The resources that an argument of a kind may be."""
+        samplers = {} if self.sampler is None else {"": self.sampler}
+        return {
+            "buffer": self.buffers,
+            "tensor": self.tensors,
+            "texture": self.textures,
+            "sampler": samplers,
+        }[kind]
 
 
 def make_buffers(
@@ -111,6 +135,56 @@ def read_output(plan: BufferPlan, buffer: Any) -> np.ndarray:  # Any: an MTLBuff
     return np.frombuffer(data[: plan.byte_length], np.float32)
 
 
+def make_textures(api: Api, device: Any, case: ComputeCase) -> dict[str, Any]:
+    """The textures of a case by name, filled. (Any: objects of Metal.)"""
+    made_textures = {}
+    for plan in case.textures:
+        descriptor = api.metal.MTLTextureDescriptor
+        asked = descriptor.texture2DDescriptorWithPixelFormat_width_height_mipmapped_(
+            plan.pixel_format, plan.width, plan.height, False
+        )
+        asked.setUsage_(USAGE_SHADER_READ)
+        asked.setStorageMode_(STORAGE_SHARED)
+        texture = made(device.newTextureWithDescriptor_(asked), "newTextureWithDescriptor:")
+        region = api.metal.MTLRegionMake2D(0, 0, plan.width, plan.height)
+        data = texture_bytes(plan)
+        texture.replaceRegion_mipmapLevel_withBytes_bytesPerRow_(
+            region, 0, data, plan.bytes_per_row
+        )
+        made_textures[plan.name] = texture
+    return made_textures
+
+
+def texture_bytes(plan: TexturePlan) -> bytes:
+    """The rows of a texture; `RunFailed` (refused) when its file ends before them."""
+    needed = plan.bytes_per_row * plan.height
+    data = Path(plan.file).read_bytes()[plan.offset : plan.offset + needed]
+    if len(data) != needed:
+        raise RunFailed(
+            "refused",
+            f'the texture "{plan.name}" expects {needed} bytes at {plan.offset} of {plan.file}, '
+            f"there are {len(data)}",
+        )
+    return data
+
+
+def make_sampler(api: Api, device: Any, case: ComputeCase) -> Any:
+    """The sampler of a case, None for one that has none. (Any: objects of Metal.)
+
+    That an argument table takes only what argument buffers may hold is not written down; asking
+    for it does no harm.
+    """
+    if case.sampler is None:
+        return None
+    descriptor = api.metal.MTLSamplerDescriptor.alloc().init()
+    descriptor.setMinFilter_(case.sampler.filter)
+    descriptor.setMagFilter_(case.sampler.filter)
+    descriptor.setSAddressMode_(case.sampler.address)
+    descriptor.setTAddressMode_(case.sampler.address)
+    descriptor.setSupportArgumentBuffers_(True)
+    return made(device.newSamplerStateWithDescriptor_(descriptor), "newSamplerStateWithDescriptor:")
+
+
 def make_views(api: Api, case: ComputeCase, resources: Resources) -> None:
     """Adds the tensors that are views of buffers."""
     lengths = {plan.name: plan.byte_length for plan in case.buffers}
@@ -164,26 +238,47 @@ def check_view(plan: ViewPlan, lengths: Mapping[str, int]) -> None:
 def make_table(api: Api, device: Any, dispatch: DispatchPlan, resources: Resources) -> Any:
     """An argument table with what a dispatch is bound to. (Any: objects of Metal.)"""
     bound = [plan for plan in dispatch.arguments if plan.kind != "threadgroup"]
-    check_indices(dispatch, [plan.index for plan in bound])
+    buffers = [plan.index for plan in bound if plan.kind in ("buffer", "tensor")]
+    textures = [plan.index for plan in bound if plan.kind == "texture"]
+    samplers = [plan.index for plan in bound if plan.kind == "sampler"]
+    for indices, most in ((buffers, MOST_BUFFERS), (textures, MOST_TEXTURES), (samplers, 1)):
+        check_indices(dispatch, indices, most)
     descriptor = api.metal.MTL4ArgumentTableDescriptor.alloc().init()
-    descriptor.setMaxBufferBindCount_(max((plan.index for plan in bound), default=-1) + 1)
+    descriptor.setMaxBufferBindCount_(max(buffers, default=-1) + 1)
+    descriptor.setMaxTextureBindCount_(max(textures, default=-1) + 1)
+    descriptor.setMaxSamplerStateBindCount_(max(samplers, default=-1) + 1)
     result = device.newArgumentTableWithDescriptor_error_(descriptor, None)
     table = answer(result, "newArgumentTableWithDescriptor:error:")
     for plan in bound:
-        known = resources.buffers if plan.kind == "buffer" else resources.tensors
+        known = resources.of_kind(plan.kind)
         if plan.resource not in known:
             raise RunFailed(
                 "refused",
                 f'function "{dispatch.function}" is bound to the {plan.kind} "{plan.resource}" '
                 f"at index {plan.index}: " + did_you_mean(plan.resource, known),
             )
-        resource = known[plan.resource]
-        if plan.kind == "buffer":
-            table.setAddress_atIndex_(address_of(plan.resource, resource), plan.index)
-        else:
-            identifier = made(resource.gpuResourceID(), "gpuResourceID")
-            table.setResource_atBufferIndex_(identifier, plan.index)
+        bind(table, plan, known[plan.resource])
     return table
+
+
+def bind(table: Any, plan: ArgumentPlan, resource: Any) -> None:  # Any: objects of Metal
+    """Puts a resource into a table.
+
+    PyObjC's metadata has an object for the texture and the sampler, as other protocols do. The
+    table's own methods take an MTLResourceID, and where the types do not fit, the bridge keeps
+    those of the method.
+    """
+    if plan.kind == "buffer":
+        table.setAddress_atIndex_(address_of(plan.resource, resource), plan.index)
+        return
+    identifier = made(resource.gpuResourceID(), "gpuResourceID")
+    match plan.kind:
+        case "tensor":
+            table.setResource_atBufferIndex_(identifier, plan.index)
+        case "texture":
+            table.setTexture_atIndex_(identifier, plan.index)
+        case "sampler":
+            table.setSamplerState_atIndex_(identifier, plan.index)
 
 
 def address_of(name: str, buffer: Any) -> int:  # Any: an MTLBuffer
@@ -194,15 +289,15 @@ def address_of(name: str, buffer: Any) -> int:  # Any: an MTLBuffer
     return address
 
 
-def check_indices(dispatch: DispatchPlan, indices: Sequence[int]) -> None:
+def check_indices(dispatch: DispatchPlan, indices: Sequence[int], most: int) -> None:
     """Each index holds one resource, and the table takes them."""
     if len(set(indices)) != len(indices):
         raise RunFailed(
             "refused", f'function "{dispatch.function}": two resources share one of {indices}'
         )
-    if any(not 0 <= index < MOST_BUFFERS for index in indices):
+    if any(not 0 <= index < most for index in indices):
         raise RunFailed(
             "refused",
-            f'function "{dispatch.function}" is bound at index {max(indices)}; an argument table '
-            f"has {MOST_BUFFERS} buffers",
+            f'function "{dispatch.function}" is bound at index {max(indices)}; the largest that an '
+            f"argument table has is {most - 1}",
         )

@@ -59,6 +59,9 @@ def absolute(request: ComputeRequest) -> ComputeRequest:
                 replace(plan, file=plan.file and str(Path(plan.file).absolute()))
                 for plan in case.buffers
             ),
+            textures=tuple(
+                replace(plan, file=str(Path(plan.file).absolute())) for plan in case.textures
+            ),
         )
         for case in request.cases
     )

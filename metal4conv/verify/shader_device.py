@@ -23,9 +23,11 @@ from metal4conv.device.compute_protocol import (
     ComputeRequest,
     ConstantPlan,
     DispatchPlan,
+    SamplerPlan,
     StandIn,
     StandInArgument,
     StandInFunction,
+    TexturePlan,
     ViewPlan,
 )
 from metal4conv.device.compute_supervision import supervise_compute
@@ -40,7 +42,13 @@ from metal4conv.verify.shader_runs import Rows, ShaderRun, Work
 USAGES = {"compute": 1, "render": 2}
 """Bits of `MTLTensorUsage`."""
 
-NO_TEXTURES = "no textures are bound"
+FILTERS = {"nearest": 0, "linear": 1}
+ADDRESSES = {"clamp_to_edge": 0, "repeat": 2, "mirrored_repeat": 3, "clamp_to_zero": 4}
+"""Values of `MTLSamplerMinMagFilter` and `MTLSamplerAddressMode`."""
+
+BOUND = ("buffer", "tensor", "texture", "sampler", "threadgroup")
+"""Kinds of arguments that a dispatch is told."""
+
 NO_FRAGMENTS = "only compute functions are dispatched"
 
 
@@ -59,10 +67,8 @@ class Ran:
 
 
 def why_not(run: ShaderRun) -> str | None:
-    """Why a run is none of a compute dispatch with buffers; None for one that is."""
-    if run.stage != "compute":
-        return NO_FRAGMENTS
-    return NO_TEXTURES if run.samples else None
+    """Why a run is none of a compute dispatch; None for one that is."""
+    return None if run.stage == "compute" else NO_FRAGMENTS
 
 
 def run_on_device(
@@ -114,7 +120,33 @@ def plan_case(label: str, manifest: ShaderManifest, files: ShaderFiles, work: Wo
         tuple(plan_view(manifest.block(str(name))) for name in tensors),
         plan_constants(manifest, work.run.use_matmul2d),
         plan_constants(manifest, False) if work.run.use_matmul2d else None,
+        plan_textures(manifest, files) if work.run.samples else (),
+        plan_sampler(manifest) if work.run.samples else None,
     )
+
+
+def plan_textures(manifest: ShaderManifest, files: ShaderFiles) -> tuple[TexturePlan, ...]:
+    """The textures in the latents' file."""
+    return tuple(
+        TexturePlan(
+            row.name,
+            row.raw_pixel_format,
+            row.width,
+            row.height,
+            row.bytes_per_row,
+            str(files.latents),
+            row.offset,
+        )
+        for row in manifest.textures
+    )
+
+
+def plan_sampler(manifest: ShaderManifest) -> SamplerPlan | None:
+    """How the textures are sampled."""
+    sampler = manifest.sampler
+    if sampler is None:
+        return None
+    return SamplerPlan(FILTERS[sampler.filter], ADDRESSES[sampler.address])
 
 
 def plan_constants(manifest: ShaderManifest, value: bool) -> tuple[ConstantPlan, ...]:
@@ -132,7 +164,7 @@ def plan_dispatch(entry: EntryPoint, work: Work) -> DispatchPlan:
             math.ceil(size / tile) for size, tile in zip(work.size, entry.tile, strict=True)
         )
         groups = (width, height, 1)
-    bound = [item for item in entry.arguments if item.kind in ("buffer", "tensor", "threadgroup")]
+    bound = [item for item in entry.arguments if item.kind in BOUND]
     return DispatchPlan(
         entry.name,
         tuple(plan_argument(entry, argument) for argument in bound),
@@ -150,6 +182,10 @@ def plan_argument(entry: EntryPoint, argument: Argument) -> ArgumentPlan:
             return ArgumentPlan("threadgroup", index, byte_length=entry.threadgroup_memory_bytes)
         case "tensor":
             return ArgumentPlan("tensor", index, str(argument.port))
+        case "texture":
+            return ArgumentPlan("texture", index, str(argument.port))
+        case "sampler":
+            return ArgumentPlan("sampler", index)
     return ArgumentPlan("buffer", index, buffer_name(argument))
 
 
@@ -212,7 +248,7 @@ def stand_in_of(manifest: ShaderManifest, files: ShaderFiles, folder: Path) -> S
             number=number,
         )
         for number, entry in enumerate(manifest.entry_points)
-        if entry.stage == "compute" and entry.inputs == "buffer"
+        if entry.stage == "compute"
     )
     return StandIn(
         str(library), functions, {constant.name: constant.index for constant in manifest.constants}

@@ -63,6 +63,19 @@ CLASSES = {
         "MTLResidencySet.h", "NSObject", properties("label", "initialCapacity")
     ),
     "MTLFunctionReflection": Declaration("MTLLibrary.h", "NSObject", ("bindings",)),
+    "MTLTextureDescriptor": Declaration(
+        "MTLTexture.h",
+        "NSObject",
+        properties("pixelFormat", "width", "height", "usage", "storageMode", "mipmapLevelCount"),
+        ("alloc", "texture2DDescriptorWithPixelFormat:width:height:mipmapped:"),
+    ),
+    "MTLSamplerDescriptor": Declaration(
+        "MTLSampler.h",
+        "NSObject",
+        properties(
+            *("minFilter", "magFilter", "sAddressMode", "tAddressMode", "supportArgumentBuffers")
+        ),
+    ),
     "MTLCompileOptions": Declaration(
         "MTLLibrary.h", "NSObject", properties("languageVersion", "mathMode")
     ),

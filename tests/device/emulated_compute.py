@@ -20,7 +20,7 @@ from metal4conv.device.emulator.compute_library import Bound
 from metal4conv.device.emulator.compute_objects import Size
 from metal4conv.device.emulator.rules import Referee
 
-SOURCE = "kernel void net_compute(…) {}\nkernel void net_other(…) {}\n"
+SOURCE = "".join(f"kernel void net_{name}(…) {{}}\n" for name in ("compute", "other", "picture"))
 
 ARGUMENTS = (
     StandInArgument("weights", "buffer", 0),
@@ -30,11 +30,18 @@ ARGUMENTS = (
     StandInArgument("tile", "threadgroup", 0),
 )
 
+PICTURE_ARGUMENTS = (
+    StandInArgument("picture", "texture", 0),
+    StandInArgument("sampling", "sampler", 0),
+    StandInArgument("point", "builtin"),
+)
+
 STAND_IN = StandIn(
     "no library",
     (
         StandInFunction("net_compute", ARGUMENTS, cooperative=True),
         StandInFunction("net_other", ARGUMENTS[:3]),
+        StandInFunction("net_picture", (*ARGUMENTS[:3], *PICTURE_ARGUMENTS)),
         StandInFunction("net_absent", ()),
     ),
     {"net_use_matmul2d": 0},
@@ -42,6 +49,8 @@ STAND_IN = StandIn(
 
 WEIGHTS = np.arange(8, dtype=np.float16)
 X = np.arange(64, dtype=np.float32)
+PICTURE = np.arange(24, dtype=np.uint8)
+"""Three pixels by two of RGBA8Unorm."""
 
 
 def python_function(
@@ -59,6 +68,9 @@ def python_function(
     if "w0" in given:
         assert given["w0"].resource.elements.sum() == total
         assert given["tile"].memory_bytes == 256
+    if "picture" in given:
+        assert given["sampling"].resource.values["magFilter"] == 1
+        total += float(given["picture"].resource.data.sum())
     count = min(threadgroups.count * threads.count, len(X))
     found = x.data.view(np.float32)[:count] + total
     sign = -1 if constants["net_use_matmul2d"] else 1
@@ -186,6 +198,48 @@ class ComputePass:
         self.event = self.device.newSharedEvent()
         return self
 
+    def texture(self, data: bytes = PICTURE.tobytes(), usage: int = 1, row: int = 12) -> Any:
+        kind = self.metal.MTLTextureDescriptor
+        descriptor = kind.texture2DDescriptorWithPixelFormat_width_height_mipmapped_(
+            70, 3, 2, False
+        )
+        descriptor.setUsage_(usage)
+        made = self.device.newTextureWithDescriptor_(descriptor)
+        region = self.metal.MTLRegionMake2D(0, 0, 3, 2)
+        made.replaceRegion_mipmapLevel_withBytes_bytesPerRow_(region, 0, data, row)
+        return made
+
+    def sampler(self, supports: bool = True) -> Any:
+        descriptor = self.metal.MTLSamplerDescriptor.alloc().init()
+        descriptor.setMagFilter_(1)
+        descriptor.setMinFilter_(1)
+        descriptor.setSupportArgumentBuffers_(supports)
+        return self.device.newSamplerStateWithDescriptor_(descriptor)
+
+    def picture_table(self, textures: int = 1) -> Any:
+        descriptor = self.metal.MTL4ArgumentTableDescriptor.alloc().init()
+        descriptor.setMaxBufferBindCount_(3)
+        descriptor.setMaxTextureBindCount_(textures)
+        descriptor.setMaxSamplerStateBindCount_(1)
+        table, _ = self.device.newArgumentTableWithDescriptor_error_(descriptor, None)
+        for index, buffer in enumerate((self.weights, self.x, self.y)):
+            table.setAddress_atIndex_(buffer.gpuAddress(), index)
+        if textures:
+            table.setTexture_atIndex_(self.picture.gpuResourceID(), 0)
+        table.setSamplerState_atIndex_(self.sampling.gpuResourceID(), 0)
+        return table
+
+    def prepared_picture(self, usage: int = 1) -> ComputePass:
+        """Everything up to the command buffer, for the function that samples a texture."""
+        self.prepared()
+        self.state, _ = self.pipeline("net_picture")
+        self.picture, self.sampling = self.texture(usage=usage), self.sampler()
+        self.arguments = self.picture_table()
+        self.queue.removeResidencySet_(self.set)
+        self.set = self.residency(self.weights, self.x, self.y, self.picture)
+        self.queue.addResidencySet_(self.set)
+        return self
+
     def encoder(self) -> Any:
         self.commands.beginCommandBufferWithAllocator_(self.allocator)
         return self.commands.computeCommandEncoder()
@@ -307,6 +361,22 @@ def a_tensor_for_render_passes(run):
     run.w0 = run.view(usage=2)
     run.arguments = run.filled_table()
     return run.encode()
+
+
+@breaks("texture-read")
+def a_texture_to_draw_into(run):
+    return run.prepared_picture(usage=4).encode()
+
+
+@breaks("texture-bytes")
+def half_of_a_picture(run):
+    return run.texture(PICTURE[:12].tobytes())
+
+
+@breaks("sampler-argument")
+def a_sampler_for_other_encoders(run):
+    run.prepared_picture().sampling = run.sampler(supports=False)
+    return run.picture_table()
 
 
 @breaks("table-count")

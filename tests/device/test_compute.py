@@ -19,6 +19,8 @@ from metal4conv.device.compute_protocol import (
     ComputeRequest,
     ConstantPlan,
     DispatchPlan,
+    SamplerPlan,
+    TexturePlan,
     ViewPlan,
     read_compute_request,
     write_compute_request,
@@ -29,6 +31,7 @@ from metal4conv.device.failures import RunFailed
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import read_records
 from tests.device.emulated_compute import (
+    PICTURE,
     SOURCE,
     STAND_IN,
     WEIGHTS,
@@ -117,6 +120,41 @@ def test_all_steps_in_order(run, tmp_path):
     assert notes(records) == ""
     assert len(records[-1].data["gpu_seconds"]) == 1
     assert records[-1].data["fell_back"] is None
+
+
+PICTURE_DISPATCH = replace(
+    DISPATCH,
+    function="net_picture",
+    arguments=(
+        *DISPATCH.arguments[:3],
+        ArgumentPlan("texture", 0, "picture"),
+        ArgumentPlan("sampler", 0),
+    ),
+)
+
+
+def picture_case(folder, length: int = 24, **changes) -> ComputeCase:
+    file = folder / "net.latents"
+    file.write_bytes(b"????" + PICTURE[:length].tobytes())
+    texture = TexturePlan("picture", 70, 3, 2, 12, str(file), 4)
+    given = {"textures": (texture,), "sampler": SamplerPlan(1, 2), **changes}
+    return replace(CASE, dispatches=(PICTURE_DISPATCH,), **given)
+
+
+def test_textures_come_from_a_file(run, tmp_path):
+    run(picture_case(tmp_path))
+    np.testing.assert_array_equal(outputs(tmp_path)["y"], -(X + TOTAL + float(PICTURE.sum())))
+
+
+def test_a_texture_that_is_cut_off(run, tmp_path):
+    failure = failing(run, picture_case(tmp_path, length=20))
+    assert "expects 24 bytes at 4 of" in failure.message
+    assert failure.message.endswith("there are 20")
+
+
+def test_a_sampler_that_is_missing(run, tmp_path):
+    failure = failing(run, picture_case(tmp_path, sampler=None))
+    assert 'is bound to the sampler "" at index 0: there are none' in failure.message
 
 
 def test_weights_come_from_a_file(run, tmp_path):
@@ -211,7 +249,10 @@ def test_writing_beyond_the_end_is_found(run, monkeypatch):
             {"arguments": (*DISPATCH.arguments[:-1], ArgumentPlan("threadgroup", 0, "", 65536))},
             "needs 65536 bytes of threadgroup memory, this GPU has 32768",
         ),
-        ({"arguments": (*DISPATCH.arguments, ArgumentPlan("buffer", 31, "x"))}, "31 buffers"),
+        (
+            {"arguments": (*DISPATCH.arguments, ArgumentPlan("buffer", 31, "x"))},
+            "argument table has is 30",
+        ),
         ({"arguments": (*DISPATCH.arguments, ArgumentPlan("buffer", 1, "x"))}, "share one of"),
         (
             {"arguments": (*DISPATCH.arguments, ArgumentPlan("buffer", 9, "z"))},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metal4conv.device.emulator.rules import BrokenRule
-from tests.device.emulated_compute import WEIGHTS, ComputePass, X, python_library
+from tests.device.emulated_compute import PICTURE, WEIGHTS, ComputePass, X, python_library
 
 TOTAL = float(WEIGHTS.sum())
 
@@ -144,6 +144,44 @@ def test_a_barrier_of_another_stage(run):
     encoder, stage = run.encoder(), run.metal.MTLStageMachineLearning
     with fails("barrier-stage"):
         encoder.barrierAfterEncoderStages_beforeEncoderStages_visibilityOptions_(stage, stage, 1)
+
+
+def test_a_pass_that_samples_a_texture():
+    run = ComputePass().prepared_picture()
+    assert run.encode().commit().wait()
+    np.testing.assert_array_equal(run.read(), -(X + TOTAL + float(PICTURE.sum())))
+    assert run.referee.broken == []
+
+
+def test_rows_of_a_texture_may_be_apart():
+    rows = np.zeros((2, 20), np.uint8)
+    rows[:, :12] = PICTURE.reshape(2, 12)
+    assert (ComputePass().texture(rows.tobytes(), row=20).data == PICTURE).all()
+
+
+@pytest.mark.parametrize("what", ["picture", "sampling"])
+def test_what_is_sampled_must_live(what):
+    run = ComputePass().prepared_picture().encode().commit()
+    delattr(run, what)
+    with fails("kept-alive"):
+        run.wait()
+
+
+def test_a_texture_is_resident():
+    run = ComputePass().prepared_picture()
+    run.queue.removeResidencySet_(run.set)
+    run.set = run.residency(run.weights, run.x, run.y)
+    run.queue.addResidencySet_(run.set)
+    run.encode().commit()
+    with fails("resident"):
+        run.wait()
+
+
+def test_a_table_without_the_texture():
+    run = ComputePass().prepared_picture()
+    run.arguments = run.picture_table(textures=0)
+    with fails("table-size"):
+        run.encode()
 
 
 def test_a_source_without_a_stand_in():

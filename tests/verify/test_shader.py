@@ -166,9 +166,10 @@ def test_what_samples_textures_has_a_case_of_its_own(tmp_path):
         for way in ("plain", "matmul2d")
     }
     report = verify_shader(path, on="emulator")
-    assert (report.data["verdict"], codes(report)) == ("agrees", ["not-run", "not-run"])
+    assert (report.data["verdict"], codes(report)) == ("agrees", ["not-run"])
+    assert agreeing(report)["wall_texture_compute matmul2d"] == (1, 1)
     told = [finding.message for finding in report.findings]
-    assert "wall_texture_compute was not run: no textures are bound" in told
+    assert told == ["wall_fragment was not run: only compute functions are dispatched"]
 
 
 @needs_compiler
@@ -176,6 +177,9 @@ def test_textures_that_are_not_those_of_the_case(tmp_path):
     path = textured_shader(tmp_path)
     case = replace(read_manifest(path).texture_case, case=0)
     path.write_text(manifest_text(replace(read_manifest(path), texture_case=case)))
+    report = verify_shader(path, on="emulator")
+    wrong = {name for name, (agree, count) in agreeing(report).items() if agree < count}
+    assert wrong == {f"wall_texture_compute {way}" for way in ("plain", "matmul2d")}
     report = verify_shader(path)
     wrong = {name for name, (agree, count) in agreeing(report).items() if agree < count}
     assert wrong == {

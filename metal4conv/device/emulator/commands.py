@@ -25,6 +25,7 @@ from metal4conv.device.emulator.memory import (
     Heap,
     ResidencySet,
     Tensor,
+    Texture,
 )
 from metal4conv.device.emulator.misbehaviour import World
 from metal4conv.device.emulator.objects import CommitOptions
@@ -61,7 +62,7 @@ class Recorded(Protocol):
     is_ordered: bool
     """Whether a barrier stands between it and what was encoded before."""
 
-    def held(self, world: World) -> Sequence[Tensor | Buffer]:
+    def held(self, world: World) -> Sequence[Tensor | Buffer | Texture]:
         """What the CPU leaves alone until it is done."""
 
     def touched(self, world: World) -> Sequence[tuple[int, bool, str]]:
@@ -281,7 +282,7 @@ class Submission:
     allocators: list[weakref.ref[CommandAllocator]]
     residency: list[weakref.ref[ResidencySet]]
     handlers: list[Any]  # functions that take feedback
-    busy: list[weakref.ref[Tensor | Buffer]] = field(default_factory=list)
+    busy: list[weakref.ref[Tensor | Buffer | Texture]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

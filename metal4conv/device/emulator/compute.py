@@ -20,7 +20,7 @@ from metal4conv.device.compute_protocol import (
     StandInArgument,
     StandInFunction,
 )
-from metal4conv.device.emulator.compute_library import Bound, run_function
+from metal4conv.device.emulator.compute_library import Bound, Resource, run_function
 from metal4conv.device.emulator.compute_objects import (
     CompileOptions,
     ComputePipelineDescriptor,
@@ -28,7 +28,12 @@ from metal4conv.device.emulator.compute_objects import (
     Size,
     SpecializedFunctionDescriptor,
 )
-from metal4conv.device.emulator.memory import Buffer, ResidencySet, Tensor
+from metal4conv.device.emulator.memory import (
+    Buffer,
+    ResidencySet,
+    Tensor,
+    Texture,
+)
 from metal4conv.device.emulator.misbehaviour import World
 from metal4conv.device.emulator.objects import LibraryFunctionDescriptor
 from metal4conv.device.emulator.rules import Answer, EmulatedError
@@ -46,6 +51,7 @@ MOST_MEMORY = 32768
 MEMORY_STEP = 16
 SIMDGROUP_THREADS = 32
 COMPUTE = 1
+SHADER_READ = 1
 STAGE_DISPATCH = 1 << 27
 BINDING_TYPES = {"buffer": 0, "threadgroup": 1, "texture": 2, "sampler": 3, "tensor": 37}
 
@@ -202,12 +208,12 @@ class ComputeDispatch:
     memory: dict[int, int]
     is_ordered: bool
 
-    def bound(self, world: World) -> list[tuple[StandInArgument, Buffer | Tensor | None, int]]:
+    def bound(self, world: World) -> list[tuple[StandInArgument, Resource | None, int]]:
         """The parameters of the function, with the resource that is bound and where in it; None
         where it is gone, or is no resource."""
         pipeline = alive(world, self.pipeline, "the pipeline state")
         table = None if self.table is None else alive(world, self.table, "the argument table")
-        rows: list[tuple[StandInArgument, Buffer | Tensor | None, int]] = []
+        rows: list[tuple[StandInArgument, Resource | None, int]] = []
         for argument in pipeline.stand_in_function.arguments:
             place = argument.index
             if table is None:
@@ -218,16 +224,21 @@ class ComputeDispatch:
                 rows.append((argument, buffer, 0 if buffer is None else address - buffer.address))
             elif argument.kind == "tensor":
                 rows.append((argument, world.tensors.get(table.slots[place]), 0))
+            elif argument.kind == "texture":
+                rows.append((argument, world.textures.get(table.textures[place]), 0))
+            elif argument.kind == "sampler":
+                rows.append((argument, world.samplers.get(table.samplers[place]), 0))
             else:
                 rows.append((argument, None, 0))
         return rows
 
-    def held(self, world: World) -> list[Tensor | Buffer]:
-        """The buffers and tensors that the function uses."""
-        return [resource for _, resource, _ in self.bound(world) if resource is not None]
+    def held(self, world: World) -> list[Tensor | Buffer | Texture]:
+        """The buffers, tensors and textures that the function uses."""
+        found = (resource for _, resource, _ in self.bound(world))
+        return [item for item in found if isinstance(item, Tensor | Buffer | Texture)]
 
     def touched(self, world: World) -> list[tuple[int, bool, str]]:
-        """The buffers of all parameters, also below tensors."""
+        """The buffers and textures of all parameters, also below tensors."""
         return [
             (
                 resource.allocation.identifier,
@@ -244,10 +255,11 @@ class ComputeDispatch:
         given = []
         for argument, resource, offset in self.bound(world):
             what = f'the {argument.kind} "{argument.name}"'
-            if argument.kind in ("buffer", "tensor"):
+            if argument.kind not in ("threadgroup", "builtin"):
                 if resource is None or resource.allocation is None:
                     world.referee.fault("kept-alive", f"{what} was dropped before the end")
-                check_resident(world, resource.allocation, sets, what)
+                if argument.kind != "sampler":
+                    check_resident(world, resource.allocation, sets, what)
             length = self.memory.get(argument.index, 0) if argument.kind == "threadgroup" else 0
             given.append(Bound(argument, resource, offset, length))
         written = [item.resource for item in given if item.argument.writes]
@@ -344,6 +356,9 @@ class ComputeEncoder:
         table = None if self.table is None else self.table()
         if table is None:
             referee.fault("table-set", "there is none, or it is gone")
+        if argument.kind in ("texture", "sampler"):
+            self.check_picture(table, argument, what)
+            return
         count = len(table.slots)
         referee.require(place < count, "table-size", f"{count} slots, {what}")
         own, other = table.addresses[place], table.slots[place]
@@ -357,6 +372,18 @@ class ComputeEncoder:
                 referee.fault("kept-alive", f"{what} is gone")
             usage = tensor.usage()
             referee.require(bool(usage & COMPUTE), "compute-usage", f"{what} has usage {usage}")
+
+    def check_picture(self, table: ArgumentTable, argument: StandInArgument, what: str) -> None:
+        """A texture or sampler must be bound, and be what a function may sample."""
+        referee, is_texture = self.world.referee, argument.kind == "texture"
+        slots = table.textures if is_texture else table.samplers
+        count = len(slots)
+        referee.require(argument.index < count, "table-size", f"{count} slots, {what}")
+        identifier = slots[argument.index]
+        referee.require(bool(identifier), "slots-filled", what)
+        if is_texture and (texture := self.world.textures.get(identifier)) is not None:
+            usage = texture.values["usage"]
+            referee.require(bool(usage & SHADER_READ), "texture-read", f"{what} has usage {usage}")
 
     def barrierAfterQueueStages_beforeStages_visibilityOptions_(
         self, after: int, before: int, options: int

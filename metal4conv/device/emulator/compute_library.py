@@ -16,10 +16,15 @@ import numpy as np
 
 from metal4conv.device.compute_protocol import StandIn, StandInArgument, StandInFunction
 from metal4conv.device.emulator.compute_objects import Size
-from metal4conv.device.emulator.memory import Buffer, Tensor, numbers_of
+from metal4conv.device.emulator.memory import Buffer, SamplerState, Tensor, Texture, numbers_of
 
-KINDS = {"buffer": 0, "tensor": 1, "threadgroup": 4, "builtin": 6}
-"""Values of the driver's `bound`, of what the emulator can bind."""
+KINDS = {"buffer": 0, "tensor": 1, "texture": 2, "sampler": 3, "threadgroup": 4, "builtin": 6}
+"""Values of the driver's `bound`, of what a compute function is given."""
+
+ADDRESSES = {0: 1, 2: 2, 3: 3, 4: 0}
+"""The driver's address modes by MTLSamplerAddressMode."""
+
+Resource = Buffer | Tensor | Texture | SamplerState
 
 MESSAGE_BYTES = 1024
 MOST_DIMENSIONS = 4
@@ -31,11 +36,11 @@ class StandInFailed(Exception):
 
 @dataclass(frozen=True)
 class Bound:
-    """A parameter with what it is given: a buffer from `offset` on, a tensor, or bytes of
+    """A parameter with what it is given: a buffer from `offset` on, another resource, or bytes of
     threadgroup memory."""
 
     argument: StandInArgument
-    resource: Buffer | Tensor | None
+    resource: Resource | None
     offset: int
     memory_bytes: int
 
@@ -124,19 +129,29 @@ def driver_binding(given: Bound) -> DriverBinding:
         name=argument.name.encode(),
         bytes=given.memory_bytes,
     )
-    if resource is None:
-        return row
-    memory = resource.data if isinstance(resource, Buffer) else resource.memory
-    offset = given.offset if isinstance(resource, Buffer) else resource.bufferOffset()
+    match resource:
+        case Buffer():
+            set_memory(row, resource.data, given.offset)
+        case Tensor():
+            set_memory(row, resource.memory, resource.bufferOffset())
+            strides = resource.strides()
+            steps = numbers_of(strides) if strides else tight(resource.numbers)
+            row.rank = len(resource.numbers)
+            row.dimensions[: row.rank] = resource.numbers
+            row.strides[: row.rank] = steps
+        case Texture(values=values):
+            set_memory(row, resource.data, 0)
+            row.width, row.height = values["width"], values["height"]
+            row.bytes_per_row, row.pixel_format = resource.bytes_per_row, values["pixelFormat"]
+        case SamplerState(values=values):
+            row.filter, row.address = values["minFilter"], ADDRESSES[values["sAddressMode"]]
+    return row
+
+
+def set_memory(row: DriverBinding, memory: np.ndarray, offset: int) -> None:
+    """Where a resource's bytes are, and how many from there on."""
     row.data = memory.ctypes.data + offset
     row.bytes = memory.nbytes - offset
-    if isinstance(resource, Tensor):
-        strides = resource.strides()
-        steps = numbers_of(strides) if strides else tight(resource.numbers)
-        row.rank = len(resource.numbers)
-        row.dimensions[: row.rank] = resource.numbers
-        row.strides[: row.rank] = steps
-    return row
 
 
 def tight(dimensions: Sequence[int]) -> tuple[int, ...]:

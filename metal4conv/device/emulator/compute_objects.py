@@ -55,6 +55,49 @@ class ComputePipelineDescriptor(Descriptor):
     }
 
 
+@dataclass(frozen=True)
+class Region:
+    """`MTLRegion`, two-dimensional."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class TextureDescriptor(Descriptor):
+    """`MTLTextureDescriptor`, of two dimensions."""
+
+    properties: ClassVar[dict[str, Any]] = {
+        "pixelFormat": 70,
+        "width": 1,
+        "height": 1,
+        "usage": 1,
+        "storageMode": 0,
+        "mipmapLevelCount": 1,
+    }
+
+    @staticmethod
+    def texture2DDescriptorWithPixelFormat_width_height_mipmapped_(
+        pixel_format: int, width: int, height: int, mipmapped: bool
+    ) -> TextureDescriptor:
+        made = TextureDescriptor.alloc().init()
+        made.values |= {"pixelFormat": pixel_format, "width": width, "height": height}
+        return made
+
+
+class SamplerDescriptor(Descriptor):
+    """`MTLSamplerDescriptor`."""
+
+    properties: ClassVar[dict[str, Any]] = {
+        "minFilter": 0,
+        "magFilter": 0,
+        "sAddressMode": 0,
+        "tAddressMode": 0,
+        "supportArgumentBuffers": False,
+    }
+
+
 class FunctionConstantValues(EmulatedObject):
     """`MTLFunctionConstantValues`: bytes by index. `world` is set below it."""
 

@@ -16,15 +16,20 @@ from metal4conv.device.emulator.compute_objects import (
     CompileOptions,
     ComputePipelineDescriptor,
     FunctionConstantValues,
+    Region,
+    SamplerDescriptor,
     Size,
     SpecializedFunctionDescriptor,
+    TextureDescriptor,
 )
 from metal4conv.device.emulator.library import Compiler, open_library
 from metal4conv.device.emulator.memory import (
     Buffer,
     Heap,
     ResidencySet,
+    SamplerState,
     SizeAndAlign,
+    Texture,
     device_tensor,
     size_and_align,
 )
@@ -83,13 +88,18 @@ CLASSES: dict[str, type] = {
     "MTL4SpecializedFunctionDescriptor": SpecializedFunctionDescriptor,
     "MTL4ComputePipelineDescriptor": ComputePipelineDescriptor,
     "MTLCompileOptions": CompileOptions,
+    "MTLTextureDescriptor": TextureDescriptor,
+    "MTLSamplerDescriptor": SamplerDescriptor,
     "MTL4CompilerDescriptor": CompilerDescriptor,
     "MTL4ArgumentTableDescriptor": ArgumentTableDescriptor,
     "MTL4CommandQueueDescriptor": CommandQueueDescriptor,
     "MTL4CommitOptions": CommitOptions,
 }
 
-OLD_CLASSES = ("MTLHeapDescriptor", "MTLResidencySetDescriptor", "MTLCompileOptions")
+OLD_CLASSES = (
+    *("MTLHeapDescriptor", "MTLResidencySetDescriptor", "MTLCompileOptions"),
+    *("MTLTextureDescriptor", "MTLSamplerDescriptor"),
+)
 """Those that were there before macOS 26."""
 
 
@@ -112,6 +122,12 @@ class Device:
         self, source: str, options: CompileOptions | None, error: None
     ) -> Answer:
         return compile_source(self.world, source, options)
+
+    def newTextureWithDescriptor_(self, descriptor: TextureDescriptor) -> Texture:
+        return Texture(self.world, descriptor.values)
+
+    def newSamplerStateWithDescriptor_(self, descriptor: SamplerDescriptor) -> SamplerState:
+        return SamplerState(self.world, descriptor.values)
 
     def maxThreadgroupMemoryLength(self) -> int:
         return MOST_MEMORY
@@ -176,5 +192,9 @@ def metal_module(world: World) -> Any:
     if world.misbehave == "old-system":
         classes = {name: kind for name, kind in classes.items() if name in OLD_CLASSES}
     device = None if world.misbehave == "no-device" else Device(world)
-    functions = {"MTLCreateSystemDefaultDevice": lambda: device, "MTLSizeMake": Size}
+    functions = {
+        "MTLCreateSystemDefaultDevice": lambda: device,
+        "MTLSizeMake": Size,
+        "MTLRegionMake2D": Region,
+    }
     return SimpleNamespace(**functions, **classes, **CONSTANTS)

@@ -322,6 +322,65 @@ def size_and_align(world: World, descriptor: TensorDescriptor) -> SizeAndAlign:
     return SizeAndAlign(held_bytes(numbers, numbers_of(strides), size), 128)
 
 
+PIXEL_BYTES = {70: 4, 115: 8}
+"""Bytes of a pixel of MTLPixelFormatRGBA8Unorm and RGBA16Float."""
+
+
+class Texture:
+    """`MTLTexture`, two-dimensional, without mipmaps; rows follow one another."""
+
+    def __init__(self, world: World, values: dict[str, Any]) -> None:
+        self.world = world
+        self.values = dict(values)
+        self.in_flight = 0
+        self.identifier = world.next_identifier()
+        world.textures[self.identifier] = self
+        self.bytes_per_row = self.values["width"] * PIXEL_BYTES[self.values["pixelFormat"]]
+        self.data = np.full(self.bytes_per_row * self.values["height"], POISON, np.uint8)
+
+    @property
+    def allocation(self) -> Texture:
+        """What has to be resident."""
+        return self
+
+    def gpuResourceID(self) -> ResourceID:
+        return ResourceID(self.identifier)
+
+    def replaceRegion_mipmapLevel_withBytes_bytesPerRow_(
+        self, region: Any, level: int, data: Any, bytes_per_row: int
+    ) -> None:
+        """Copies rows. (Any: a Region, and an object with a buffer.)"""
+        referee = self.world.referee
+        referee.require(not self.in_flight, "wait-first", "a submission that uses it is not done")
+        whole = (0, 0, self.values["width"], self.values["height"])
+        found = (region.x, region.y, region.width, region.height)
+        assert (found, level) == (whole, 0), "the emulator fills whole textures"
+        memory = np.frombuffer(memoryview(data).cast("B"), np.uint8)
+        needed = bytes_per_row * (region.height - 1) + self.bytes_per_row
+        fits = bytes_per_row >= self.bytes_per_row and len(memory) >= needed
+        detail = f"{len(memory)} bytes in rows of {bytes_per_row}, {needed} are copied"
+        referee.require(fits, "texture-bytes", detail)
+        rows = as_strided(memory, (region.height, self.bytes_per_row), (bytes_per_row, 1))
+        self.data[:] = rows.reshape(-1)
+
+
+class SamplerState:
+    """`MTLSamplerState`."""
+
+    def __init__(self, world: World, values: dict[str, Any]) -> None:
+        self.values = dict(values)
+        self.identifier = world.next_identifier()
+        world.samplers[self.identifier] = self
+
+    @property
+    def allocation(self) -> SamplerState:
+        """Itself: a sampler is no memory, and need not be resident."""
+        return self
+
+    def gpuResourceID(self) -> ResourceID:
+        return ResourceID(self.identifier)
+
+
 class Heap:
     """`MTLHeap`: only its size counts here."""
 

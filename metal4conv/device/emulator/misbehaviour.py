@@ -45,8 +45,8 @@ class World:
     """What the objects of one emulator share.
 
     `tensors` are found by the identifier in an argument table's slot, as long as somebody holds
-    them, and so are `buffers` by their addresses. `compiling` is held while a pipeline is compiled.
-    `stand_in` is what runs in place of sources in the Metal Shading Language.
+    them, as `textures` and `samplers` are, and `buffers` by their addresses. `compiling` is held
+    while a pipeline is compiled. `stand_in` is what runs in place of sources in the Metal Shading Language.
     """
 
     misbehave: str | None = None
@@ -58,6 +58,8 @@ class World:
     compiling: Lock = field(default_factory=Lock)
     stand_in: StandIn | None = None
     buffers: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
+    textures: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
+    samplers: WeakValueDictionary[int, Any] = field(default_factory=WeakValueDictionary)
     last_address: int = FIRST_ADDRESS
 
     def next_identifier(self) -> int:

@@ -245,6 +245,24 @@ RULES = {
             "compute-usage", "a tensor of a compute function has compute usage", "H", "MTLTensor.h"
         ),
         Rule(
+            "texture-read",
+            "a texture that a function samples has the usage shader read",
+            "H",
+            "MTLTexture.h",
+        ),
+        Rule(
+            "texture-bytes",
+            "bytes for a region of a texture are long enough, which nothing checks",
+            "P",
+            "replaceRegion… takes a pointer of variable length",
+        ),
+        Rule(
+            "sampler-argument",
+            "a sampler in an argument table supports argument buffers",
+            "I",
+            "MTLSampler.h",
+        ),
+        Rule(
             "table-count",
             "an argument table has at most 31 buffers",
             "H",

@@ -23,6 +23,8 @@ class ArgumentTable:
         world.referee.require(count <= MOST_BUFFERS, "table-count", f"{count} buffers")
         self.slots = [0] * count
         self.addresses = [0] * count
+        self.textures = [0] * int(descriptor.values["maxTextureBindCount"])
+        self.samplers = [0] * int(descriptor.values["maxSamplerStateBindCount"])
 
     def setResource_atBufferIndex_(self, identifier: ResourceID, index: int) -> None:
         self.check_index(index)
@@ -36,9 +38,25 @@ class ArgumentTable:
         self.world.referee.require(known, "slot-address", f"address {address:#x}")
         self.slots[index], self.addresses[index] = 0, address
 
-    def check_index(self, index: int) -> None:
+    def setTexture_atIndex_(self, identifier: ResourceID, index: int) -> None:
+        self.check_index(index, self.textures)
+        known = identifier._impl in self.world.textures
+        self.world.referee.require(known, "slot-resource", f"texture {identifier._impl}")
+        self.textures[index] = identifier._impl
+
+    def setSamplerState_atIndex_(self, identifier: ResourceID, index: int) -> None:
+        self.check_index(index, self.samplers)
+        sampler = self.world.samplers.get(identifier._impl)
+        if sampler is None:
+            self.world.referee.fault("slot-resource", f"sampler {identifier._impl}")
+        self.world.referee.require(
+            bool(sampler.values["supportArgumentBuffers"]), "sampler-argument", f"index {index}"
+        )
+        self.samplers[index] = identifier._impl
+
+    def check_index(self, index: int, slots: Sequence[int] | None = None) -> None:
         """An index that the table has."""
-        count = len(self.slots)
+        count = len(self.slots if slots is None else slots)
         self.world.referee.require(
             0 <= index < count, "slot-index", f"index {index} of a table of {count}"
         )
