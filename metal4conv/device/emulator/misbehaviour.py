@@ -46,7 +46,8 @@ class World:
 
     `tensors` are found by the identifier in an argument table's slot, as long as somebody holds
     them, as `textures` and `samplers` are, and `buffers` by their addresses. `compiling` is held
-    while a pipeline is compiled. `stand_in` is what runs in place of sources in the Metal Shading Language.
+    while a pipeline is compiled. `stand_in` is what runs in place of sources in the Metal Shading
+    Language.
     """
 
     misbehave: str | None = None
