@@ -137,6 +137,7 @@ def each_lines(one: PassPlan, each: Sequence[str]) -> list[str]:
     block = one.block
     return [
         "",
+        "// each sum is used by itself, by the thread that has it",
         f"#if {one.prefix.upper()}_HAS_MATMUL2D",
         f"if ({one.prefix}_use_matmul2d) {{",
         f"{INDENT}const int2 first = origin - int2({block}::left, {block}::above);",
@@ -170,12 +171,13 @@ def sums_lines(one: PassPlan, has_each: bool) -> list[str]:
     if one.plan.options.inline_weights:
         weight = f"{block}_numbers"
     declaration = f"float sums[{block}::outputs];"
+    remark = "// one thread a pixel"
     if one.tile is None or has_each:
         call = f"{one.prefix}_convolve_plain<{block}>({image}, size, at, {weight}, sums);"
-        return ["", f"const int2 at = {at};", *outside, declaration, call]
+        return ["", remark, f"const int2 at = {at};", *outside, declaration, call]
     call = f"{one.prefix}_convolve<{block}>("
     call += f"{image}, size, origin, {weight}, tile, thread_index, sums);"
-    return ["", declaration, call, f"const int2 at = {at};", *outside]
+    return ["", remark, declaration, call, f"const int2 at = {at};", *outside]
 
 
 def advance(one: PassPlan, targets: Mapping[str, str]) -> list[str]:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.shader.networks import seeded
+from metal4conv.shader.convolution_reading import passes_of
+from metal4conv.shader.network import (
+    Assign,
+    Call,
+    Convolution,
+    Element,
+    Expression,
+    Linear,
+    Network,
+    Piece,
+    Port,
+    Table,
+    Vector,
+)
+from tests.shader.networks import converted, seeded
 
 
 class Parts(nn.Module):
@@ -129,3 +145,51 @@ CASES: Mapping[str, Case] = {
     "wide": Case(wide, (4,)),
     "large_kernel": Case(large_kernel, (3,)),
 }
+
+
+@cache
+def module_of(name: str) -> nn.Module:
+    """The module of a case, made once."""
+    return CASES[name].module()
+
+
+@cache
+def network_of(name: str) -> Network:
+    """The network of a case, read once."""
+    found = converted(module_of(name), *CASES[name].images((19, 20))).network
+    return replace(found, name=name)
+
+
+def residual_network() -> Network:
+    """A residual of features and one of the image, with a layer of single pixels, by hand."""
+    draw = np.random.default_rng(4)
+
+    def convolution(name: str, image: Vector, width: int) -> Convolution:
+        weight = draw.standard_normal((width, image.width, 3, 3)).astype(np.float32)
+        return Convolution(Vector(name, width), image.name, weight, (1, 1), name)
+
+    def assign(name: str, width: int, expression: Expression) -> Assign:
+        return Assign(Vector(name, width), (Piece(0, width, expression),), name)
+
+    def biased(vector: Vector) -> Call:
+        bias = Table(draw.standard_normal(vector.width).astype(np.float32))
+        return Call("add", (Element(vector), bias))
+
+    image = Vector("image", 3)
+    first = convolution("first", image, 12)
+    hidden = assign("hidden", 12, Call("relu", (biased(first.result),)))
+    second = convolution("second", hidden.result, 8)
+    active = assign("active", 8, Call("silu", (biased(second.result),)))
+    weight = draw.standard_normal((12, 8)).astype(np.float32)
+    mix = Linear(Vector("mix", 12), active.result, weight, "mix")
+    features = assign(
+        "features",
+        12,
+        Call("add", (Element(hidden.result), Call("sigmoid", (biased(mix.result),)))),
+    )
+    last = convolution("last", features.result, 3)
+    denoised = assign("denoised", 3, Call("add", (Element(image), biased(last.result))))
+    steps = [first, hidden, second, active, mix, features, last, denoised]
+    ports = [Port(name, "float32", (1, 3, "h", "w"), (1,)) for name in ("image", "denoised")]
+    passes = passes_of({"image": image}, steps, {"denoised": denoised.result})
+    return Network("denoiser", (ports[0],), (ports[1],), passes)

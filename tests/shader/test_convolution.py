@@ -4,56 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from metal4conv.shader.convolution_reading import passes_of
 from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader, open_shader
-from metal4conv.shader.manifest import read_manifest
-from metal4conv.shader.network import (
-    Assign,
-    Call,
-    Convolution,
-    Element,
-    Expression,
-    Linear,
-    Network,
-    Piece,
-    Port,
-    Table,
-    Vector,
-)
+from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
-from tests.shader.convolution_networks import CASES, Case, conv
+from tests.shader.convolution_networks import CASES, Case, conv, module_of, network_of
 from tests.shader.handmade import shader_files, written
 from tests.shader.networks import converted
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "shader"
-
 SIZES = ((19, 20), (16, 8), (1, 1), (37, 1), (1, 9), (17, 9))
 """Widths and heights: tiles that are full, that are cut, images smaller than a kernel."""
 
 PATHS = pytest.mark.parametrize("use_matmul2d", [False, True], ids=["plain", "matmul2d"])
-
-
-@cache
-def module_of(name: str) -> nn.Module:
-    return CASES[name].module()
-
-
-@cache
-def network_of(name: str) -> Network:
-    found = converted(module_of(name), *CASES[name].images((19, 20))).network
-    return replace(found, name=name)
 
 
 @pytest.fixture(scope="module")
@@ -204,28 +175,6 @@ def test_tensors_are_made_in_the_buffer_whatever_is_asked_for(opened):
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
 
 
-def test_images_that_convolutions_alone_read_are_half(tmp_path):
-    half = read_manifest(shader_files(network_of("denoiser"), ShaderOptions(), tmp_path))
-    assert [image.dtype for image in half.images] == ["float32", "float16"]
-    exact = written(network_of("denoiser"), ShaderOptions("float32"))
-    assert {image.dtype for image in exact.images} == {"float32"}
-
-
-@pytest.mark.parametrize(
-    ("name", "precision", "tiles"),
-    [
-        ("chain", "float16", [(16, 8)] * 3),
-        ("wide", "float16", [(16, 8)] * 3),
-        ("wide", "float32", [(16, 8), (8, 8), (8, 8)]),
-        ("large_kernel", "float32", [(8, 8), (4, 4)]),
-    ],
-)
-def test_tiles_fit_in_threadgroup_memory(name, precision, tiles):
-    entries = written(network_of(name), ShaderOptions(precision)).entry_points
-    assert [entry.tile for entry in entries] == tiles
-    assert all(0 < entry.threadgroup_memory_bytes <= 32768 for entry in entries)
-
-
 def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
     module = nn.Sequential(conv(100, 3, 7)).eval()
     network = converted(module, torch.zeros(1, 100, 8, 8)).network
@@ -237,52 +186,3 @@ def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
     (got,) = run(shader, network, case, (5, 6), False)
     (exact,) = expected(module, case, (5, 6))
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
-
-
-def residual_network() -> Network:
-    """A residual of features and one of the image, with a layer of single pixels, by hand."""
-    draw = np.random.default_rng(4)
-
-    def convolution(name: str, image: Vector, width: int) -> Convolution:
-        weight = draw.standard_normal((width, image.width, 3, 3)).astype(np.float32)
-        return Convolution(Vector(name, width), image.name, weight, (1, 1), name)
-
-    def assign(name: str, width: int, expression: Expression) -> Assign:
-        return Assign(Vector(name, width), (Piece(0, width, expression),), name)
-
-    def biased(vector: Vector) -> Call:
-        bias = Table(draw.standard_normal(vector.width).astype(np.float32))
-        return Call("add", (Element(vector), bias))
-
-    image = Vector("image", 3)
-    first = convolution("first", image, 12)
-    hidden = assign("hidden", 12, Call("relu", (biased(first.result),)))
-    second = convolution("second", hidden.result, 8)
-    active = assign("active", 8, Call("silu", (biased(second.result),)))
-    weight = draw.standard_normal((12, 8)).astype(np.float32)
-    mix = Linear(Vector("mix", 12), active.result, weight, "mix")
-    features = assign(
-        "features",
-        12,
-        Call("add", (Element(hidden.result), Call("sigmoid", (biased(mix.result),)))),
-    )
-    last = convolution("last", features.result, 3)
-    denoised = assign("denoised", 3, Call("add", (Element(image), biased(last.result))))
-    steps = [first, hidden, second, active, mix, features, last, denoised]
-    ports = [Port(name, "float32", (1, 3, "h", "w"), (1,)) for name in ("image", "denoised")]
-    passes = passes_of({"image": image}, steps, {"denoised": denoised.result})
-    return Network("denoiser", (ports[0],), (ports[1],), passes)
-
-
-def test_golden_text(request):
-    text = written(residual_network(), ShaderOptions()).text
-    path = GOLDEN / "denoiser.metal"
-    if request.config.getoption("--rewrite-golden"):
-        path.write_text(text)
-    assert text == path.read_text()
-
-
-@pytest.mark.parametrize("options", [ShaderOptions("float32"), ShaderOptions("int8")], ids=str)
-@pytest.mark.parametrize("name", CASES)
-def test_lines_fit(name, options):
-    assert max(map(len, written(network_of(name), options).text.splitlines())) <= 100

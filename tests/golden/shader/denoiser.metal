@@ -327,6 +327,7 @@ kernel void denoiser_pass_1(
         int(group.x) * denoiser_w0::tile_width, int(group.y) * denoiser_w0::tile_height);
     const device float *b0 = (const device float *)(weights + denoiser_b0_offset);
 
+    // each sum is used by itself, by the thread that has it
 #if DENOISER_HAS_MATMUL2D
     if (denoiser_use_matmul2d) {
         const int2 first = origin - int2(denoiser_w0::left, denoiser_w0::above);
@@ -343,6 +344,7 @@ kernel void denoiser_pass_1(
     }
 #endif
 
+    // one thread a pixel
     const int2 at = denoiser_pixel_of<denoiser_w0>(origin, thread_index);
     if (denoiser_is_outside<denoiser_w0>(at, size, thread_index)) {
         return;
@@ -375,6 +377,7 @@ kernel void denoiser_pass_2(
     const device float *b1 = (const device float *)(weights + denoiser_b1_offset);
     const device float *b2 = (const device float *)(weights + denoiser_b2_offset);
 
+    // one thread a pixel
     float sums[denoiser_w1::outputs];
     denoiser_convolve<denoiser_w1>(
         hidden, size, origin, weights + denoiser_w1_offset, tile, thread_index, sums);
@@ -418,6 +421,7 @@ kernel void denoiser_pass_3(
         int(group.x) * denoiser_w3::tile_width, int(group.y) * denoiser_w3::tile_height);
     const device float *b3 = (const device float *)(weights + denoiser_b3_offset);
 
+    // each sum is used by itself, by the thread that has it
 #if DENOISER_HAS_MATMUL2D
     if (denoiser_use_matmul2d) {
         const int2 first = origin - int2(denoiser_w3::left, denoiser_w3::above);
@@ -435,6 +439,7 @@ kernel void denoiser_pass_3(
     }
 #endif
 
+    // one thread a pixel
     const int2 at = denoiser_pixel_of<denoiser_w3>(origin, thread_index);
     if (denoiser_is_outside<denoiser_w3>(at, size, thread_index)) {
         return;
