@@ -300,8 +300,7 @@ def rule_rejection(source: Path, rules: Sequence[tuple[str, str]]) -> RejectedSh
     return RejectedShader(
         f"{source.name} breaks {'a rule' if len(rules) == 1 else 'rules'} of Metal",
         where=[f"{place}: {rule}" for rule, place in rules[:LAST_LINES]],
-        hint="the stand-in headers check what Apple's headers and documents say; "
-        "-v shows all that the compiler printed",
+        hint="these are rules of Apple's headers and of the Metal Shading Language Specification",
     )
 
 

@@ -26,7 +26,8 @@ HEAD = """\
 
 VARIANT = """
 namespace metal4conv_constants {{
-constexpr bool values_{number}[8] = {{{values}}};
+// no constant expression, as the value of a function constant is none to Metal's compiler
+const bool values_{number}[8] = {{{values}}};
 }}
 #define METAL4CONV_FUNCTION_CONSTANTS ::metal4conv_constants::values_{number}
 namespace metal4conv_variant_{number} {{

@@ -116,6 +116,15 @@ def test_the_message_of_what_does_not_compile(tmp_path: Path, compiler: Compiler
     assert list((tmp_path / "build").iterdir()) == []
 
 
+def test_what_the_compiler_printed_is_in_the_log(
+    tmp_path: Path, compiler: Compiler, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = piece(tmp_path, ONES.replace("y[p]", "z[p]"))
+    with caplog.at_level("INFO", "metal4conv"), pytest.raises(RejectedShader):
+        compile_for_host(one.source, one.manifest(), tmp_path / "build")
+    assert "1 error generated" in caplog.text
+
+
 def test_a_source_that_is_not_there(tmp_path: Path, compiler: Compiler) -> None:
     one = piece(tmp_path)
     one.source.unlink()

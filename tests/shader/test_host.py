@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from metal4conv.errors import RejectedShader, UsageError
+from metal4conv.shader import host
 from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.document import (
     Argument,
@@ -201,6 +203,23 @@ def test_passes_with_an_image_between(shader_of: Callable[..., HostShader]) -> N
     x = np.arange(15, dtype=np.float32).reshape(3, 5)
     found = shader.run_network({"x": x.reshape(-1, 1)}, (5, 3))["y"].reshape(3, 5)
     assert found.tolist() == (2 * np.concatenate([x[:, :1], x[:, :-1]], 1)).tolist()
+
+
+def test_structures_are_those_of_the_driver(shader_of: Callable[..., HostShader]) -> None:
+    pairs = {"binding": host.Binding, "target": host.Target, "dispatch": host.Dispatch}
+    text = "".join(
+        f"static_assert(sizeof(::metal4conv_stand_in::{name}) == {ctypes.sizeof(kind)});\n"
+        for name, kind in pairs.items()
+    )
+    shader_of(f"sizes\n{text}", build=QUICK).opened()
+
+
+def test_function_constants_are_no_constant_expressions(
+    shader_of: Callable[..., HostShader],
+) -> None:
+    text = "folded\nconstant bool on [[function_constant(0)]];\nvoid f() { if constexpr (on) {} }\n"
+    with pytest.raises(RejectedShader, match="constant expression"):
+        shader_of(text, constants=("on",), build=QUICK).opened()
 
 
 def test_a_guard_tells_where_something_was_written() -> None:
