@@ -16,7 +16,8 @@ from metal4conv.shader.network import (
     operands,
 )
 from metal4conv.shader.options import ShaderOptions
-from metal4conv.shader.packing import INPUT_MULTIPLE, OUTPUT_MULTIPLE, tables_of, weighted_steps
+from metal4conv.shader.weight_arrays import INPUT_MULTIPLE, OUTPUT_MULTIPLE
+from metal4conv.shader.weight_names import tables_of, weighted_steps
 
 FLOAT_BYTES = 4
 HALF_BYTES = 2

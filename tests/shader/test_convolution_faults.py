@@ -14,7 +14,7 @@ from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.host import open_shader
 from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
-from metal4conv.shader.packing import convolution_array
+from metal4conv.shader.weight_arrays import convolution_array
 from tests.shader.convolution_networks import small
 from tests.shader.handmade import shader_files, written
 from tests.shader.networks import converted, seeded
