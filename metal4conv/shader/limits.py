@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.shader.network import Convolution, Linear, Network, PointProgram, operands
+from metal4conv.shader.network import (
+    Assign,
+    Call,
+    Convolution,
+    Expression,
+    Linear,
+    Network,
+    PointProgram,
+    Reduce,
+    Step,
+    operands,
+)
 
 MAXIMUM_WIDTH = 256
 """Outputs of a layer. A thread of an Apple GPU has at most 256 registers of 4 bytes or so: 1 KB.
@@ -70,14 +81,44 @@ def check_multiply_adds(count: int, where: str) -> None:
 def check_limits(network: Network) -> None:
     """`TooLarge` for a network as a whole that costs a point too much."""
     where = f'network "{network.name}"'
-    total = 0
+    total, elements = 0, 0
     for one in network.passes:
         weighted: list[Linear | Convolution] = list(one.program.linears)
         if one.convolution is not None:
             weighted.append(one.convolution)
         total += sum(step.weight.size for step in weighted)
+        elements += sum(map(element_operations, one.program.steps))
         check_alive(one.program)
     check_multiply_adds(total, where)
+    if elements > MAXIMUM_MULTIPLY_ADDS:
+        raise TooLarge(
+            f"{elements} operations on elements for each point are too many for a shader, which "
+            f"does at most {MAXIMUM_MULTIPLY_ADDS}",
+            where=where,
+            hint=f"use fewer features, or {ML_PASS}",
+        )
+
+
+def element_operations(step: Step) -> int:
+    """How often functions of elements are computed in a step for one point."""
+    match step:
+        case Assign():
+            return sum(piece.width * functions_in(piece.expression) for piece in step.pieces)
+        case Reduce():
+            return step.result.width * step.count * (1 + functions_in(step.expression))
+    return 0
+
+
+def functions_in(expression: Expression) -> int:
+    """The number of functions in an expression.
+
+    >>> from metal4conv.shader.network import Number
+    >>> functions_in(Call("sin", (Call("negate", (Number(1),)),)))
+    2
+    """
+    if not isinstance(expression, Call):
+        return 0
+    return 1 + sum(map(functions_in, expression.arguments))
 
 
 def check_alive(program: PointProgram) -> None:
@@ -108,6 +149,6 @@ def kilobytes(count: int) -> str:
     """Bytes in words.
 
     >>> kilobytes(4096), kilobytes(1100)
-    ('4 KB', '1.1 KB')
+    ('4 KB', '1.07 KB')
     """
     return f"{count / 1024:.3g} KB"

@@ -12,6 +12,18 @@ from metal4conv.shader.limits import (
     MAXIMUM_JOINED_WIDTH,
     MAXIMUM_MULTIPLY_ADDS,
     MAXIMUM_WIDTH,
+    check_limits,
+)
+from metal4conv.shader.network import (
+    Call,
+    Element,
+    Index,
+    Network,
+    Pass,
+    PointProgram,
+    Port,
+    Reduce,
+    Vector,
 )
 from metal4conv.shader.reader import READERS
 from metal4conv.shader.reading import read_network
@@ -85,6 +97,20 @@ def test_too_many_multiply_adds() -> None:
     found = refusal_of(nn.Sequential(*layers), torch.rand(5, 256))
     assert f"{256 * 256 * 17} multiply-adds for each point" in found.message
     assert str(MAXIMUM_MULTIPLY_ADDS) in found.message
+
+
+def test_too_many_operations_on_elements() -> None:
+    """Some hundred sums of products of two matrices of 16 × 16 that each point has of its own."""
+    x = Vector("x", 256)
+    terms = Call("multiply", (Element(x, Index(divisor=16)), Element(x, Index(modulus=256))))
+    steps = tuple(Reduce(Vector(f"y{k}", 256), "sum", 16, terms, f"y{k}") for k in range(129))
+    port = Port("x", "float32", ("n", 256), (1,))
+    program = PointProgram((x,), steps, (steps[-1].result,))
+    network = Network("net", (port,), (port,), (Pass(program, ("x",), ("y",)),))
+    with pytest.raises(
+        UnsupportedModel, match=f"{129 * 8192} operations on elements for each point"
+    ):
+        check_limits(network)
 
 
 def test_too_much_kept_for_later() -> None:
