@@ -109,6 +109,31 @@ def test_any_names(tmp_path: Path) -> None:
         assert f"_FEATURES {1 + index} // input " in text, name
 
 
+def strange_labels() -> ShaderManifest:
+    """Weights of layers whose names would end a comment, a line or a string."""
+    labels = ["fc\nint x = ;", "back\\", "*/ int y;", 'quote"', "??/"]
+    blocks = field().blocks
+    named = [replace(row, layer=label) for row, label in zip(blocks, labels, strict=False)]
+    inputs = (replace(field().inputs[0], name="in\n#error"), field().inputs[1])
+    entries = tuple(
+        replace(
+            entry,
+            arguments=tuple(
+                replace(row, port="in\n#error") if row.port == "position" else row
+                for row in entry.arguments
+            ),
+        )
+        for entry in field().entry_points
+    )
+    return replace(field(), blocks=tuple(named), inputs=inputs, entry_points=entries)
+
+
+def test_labels_do_not_leave_their_comments(tmp_path: Path) -> None:
+    files = {"net.hpp": emit_shader(strange_labels(), "cpp")}
+    files["main.cpp"] = '#include "net.hpp"\nint main() { return 0; }\n'
+    assert compile_text(tmp_path, files) == ""
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [

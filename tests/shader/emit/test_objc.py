@@ -12,8 +12,10 @@ from metal4conv.layout.emit import emit
 from metal4conv.shader.emit import emit_shader
 from tests.layout.emit.test_objc import EACH_LANGUAGE, complaints
 from tests.layout.manifests import classifier
-from tests.shader.emit.test_cpp import any_names
+from tests.shader.emit.test_cpp import any_names, strange_labels
 from tests.shader.manifests import MANIFESTS, field, material
+
+ALL = {**MANIFESTS, "any names": any_names(), "labels": strange_labels()}
 
 USE = """
 #import "net.h"
@@ -58,10 +60,9 @@ def test_all_functions_are_used_as_an_app_does(language: str) -> None:
 
 
 @EACH_LANGUAGE
-@pytest.mark.parametrize("name", [*MANIFESTS, "any names"])
+@pytest.mark.parametrize("name", ALL)
 def test_header_is_accepted(language: str, name: str) -> None:
-    manifest = any_names() if name == "any names" else MANIFESTS[name]
-    files = {"net.h": emit_shader(manifest, "objc"), "main": '#import "net.h"\n'}
+    files = {"net.h": emit_shader(ALL[name], "objc"), "main": '#import "net.h"\n'}
     assert complaints(language, files) == []
 
 

@@ -14,10 +14,10 @@ from metal4conv.layout.emit.identifiers import SWIFT_WORDS
 from metal4conv.shader.document import ShaderManifest
 from metal4conv.shader.emit import emit_shader
 from tests.layout.emit.test_swift import faults
-from tests.shader.emit.test_cpp import any_names
+from tests.shader.emit.test_cpp import any_names, strange_labels
 from tests.shader.manifests import MANIFESTS, denoiser, field, material
 
-ALL = {**MANIFESTS, "any names": any_names()}
+ALL = {**MANIFESTS, "any names": any_names(), "labels": strange_labels()}
 EACH = pytest.mark.parametrize("name", ALL)
 
 
