@@ -1,6 +1,19 @@
 """The helpers that convolutions share, as Metal; `NAME_` stands for the network's prefix.
 
 `W` is the structure of constants that a convolution has, see `convolution_source.traits`.
+
+What is known of convolution2d: the order of the descriptor's numbers, NHWC, HWIO and NHWO, one
+group, rank 4, int indices, the whole threadgroup as scope, and that an activation in threadgroup
+memory with weights in device memory may have a cooperative float destination
+(`MPPTensorOpsConvolution2d.h`; Metal Shading Language Specification, 7.2.2). That elements have
+coordinates (channel, x, y, image) and that the offset names the centre of the first window is what
+several users of it found on devices; so is that a tensor as destination was wrong on one of them,
+and that borders are judged by the descriptor's sizes, which therefore are those of the window.
+
+Unsure, as nobody says it: whether a static number of channels has to be a multiple of 32, as
+matmul2d's inner length has (it always is one here, and that of outputs one of 16); which tiles are
+fast; and how well activations in threadgroup memory do, as all users found have theirs in device
+memory.
 """
 
 from __future__ import annotations
