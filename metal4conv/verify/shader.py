@@ -28,7 +28,7 @@ from metal4conv.verify.compare import OutputComparison, Problem, compare_outputs
 from metal4conv.verify.device import DeviceOptions, require_metal
 from metal4conv.verify.golden import GoldenCase, read_golden
 from metal4conv.verify.shader_device import Ran, run_on_device
-from metal4conv.verify.shader_runs import Work, layer_count, output_arrays, runs_of, work_of
+from metal4conv.verify.shader_runs import Rows, Work, layer_count, output_arrays, runs_of, work_of
 from metal4conv.verify.shader_tolerance import choose_shader_tolerance
 from metal4conv.verify.tolerance import GivenTolerance
 from metal4conv.verify.verdict import CaseResult, case_json, summaries
@@ -176,7 +176,7 @@ def verdict(
     given: GivenTolerance,
 ) -> Report:
     """The report about all runs of all cases."""
-    judged = [(work, judge(manifest, work, rows, given)) for work, rows in ran.results]
+    judged = [(work, judge(manifest, on, work, rows, given)) for work, rows in ran.results]
     results = [result for _, result in judged]
     findings = [*ran.findings, *(item for result in results for item in result.findings)]
     differs = any(finding.severity == "failure" for finding in findings)
@@ -199,8 +199,10 @@ def verdict(
     return Report("verify", data, tuple(findings), pictures=output_pictures(results))
 
 
-def judge(manifest: ShaderManifest, work: Work, rows: Any, given: GivenTolerance) -> CaseResult:
-    """What a run gave for a case, beside what it should have given. (Any: arrays by name.)"""
+def judge(
+    manifest: ShaderManifest, on: str, work: Work, rows: Rows, given: GivenTolerance
+) -> CaseResult:
+    """What a run gave for a case, beside what it should have given."""
     actual = output_arrays(manifest, work, rows)
     layers = layer_count(manifest)
     stored = {row.output: row for row in manifest.rounding}
@@ -212,7 +214,12 @@ def judge(manifest: ShaderManifest, work: Work, rows: Any, given: GivenTolerance
                 expected,
                 actual[name],
                 choose_shader_tolerance(
-                    expected, manifest.precision, layers, given, stored.get(name)
+                    expected,
+                    manifest.precision,
+                    layers,
+                    given,
+                    stored.get(name),
+                    is_gpu=on == "metal",
                 ),
             ),
         )

@@ -33,6 +33,7 @@ from metal4conv.shader.network import (
 )
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
+from metal4conv.shading import rounding_of
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 from tests.shader.handmade import Hand, shader_files, written
 
@@ -87,6 +88,13 @@ def shader_with_vectors(
     path = shader_files(network, options, folder, text)
     write_vectors(path, [golden_case(network, hand.rows(count), (count,)) for count in points])
     return path
+
+
+def with_rounding(path: Path, network: Network, cases: Sequence[GoldenCase]) -> None:
+    """Adds to a manifest what the storage of weights and operands costs its outputs."""
+    manifest = read_manifest(path)
+    rows = rounding_of(network, manifest.precision, cases)
+    path.write_text(manifest_text(replace(manifest, rounding=rows)))
 
 
 def textured_shader(folder: Path) -> Path:

@@ -37,6 +37,7 @@ from tests.verify.shaders import (
     golden_case,
     shader_with_vectors,
     textured_shader,
+    with_rounding,
     write_vectors,
 )
 
@@ -217,6 +218,26 @@ def test_a_path_that_is_wrong_is_named(on, tmp_path):
     wrong = {name.split()[1] for name, (agree, count) in agreeing(report).items() if agree < count}
     assert (right, wrong) == ({"matmul2d"}, {"plain"})
     assert set(codes(report)) <= {"out-of-tolerance", "psnr-too-low", "not-run"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("on", ["host", "emulator"])
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_rounding_of_the_manifest_makes_a_close_tolerance(precision, on, tmp_path):
+    hand, options = encoded_siren(), ShaderOptions(precision=precision, system=(26, 4))
+    path = shader_with_vectors(tmp_path, hand, options)
+    cases = read_golden(path.with_name(f"siren{GOLDEN_SUFFIX}")).cases
+    wide = verify_shader(path, on=on)
+    with_rounding(path, hand.network(), cases)
+    close = verify_shader(path, on=on)
+    assert close.data["verdict"] == "agrees", [item.message for item in close.findings]
+
+    def bounds(report):
+        return [row["outputs"][0]["tolerance"]["atol"] for row in report.data["cases"]]
+
+    assert max(bounds(close)) < max(bounds(wide))
+    errors = [row["outputs"][0]["max_absolute_error"] for row in close.data["cases"]]
+    assert max(bounds(close)) < 3 * max(errors)
 
 
 @needs_compiler
