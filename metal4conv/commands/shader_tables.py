@@ -35,21 +35,22 @@ def show_shader(report: Report, console: Console) -> None:
 
 def ports_table(shader: Json) -> Any:  # Any: a rich table
     """Inputs and outputs, and where they come from and go to."""
+    is_drawn = any(row["attachments"] for row in shader["entry_points"])
     rows = [
-        (role, row["name"], row["width"], place_of(row, role))
+        (role, row["name"], row["width"], place_of(row, role == "output" and is_drawn))
         for role in ("input", "output")
         for row in shader[f"{role}s"]
     ]
     return table(("", "name", "features", "in ready functions"), rows, right="features")
 
 
-def place_of(port: Json, role: str) -> str:
-    """Where a ready function has an input or output."""
+def place_of(port: Json, is_drawn: bool) -> str:
+    """Where a ready function has an input or output; a fragment function draws outputs."""
     if port["textures"]:
         return f"textures {', '.join(port['textures'])}"
     if port["uniform"]:
         return "buffer, one row for all points"
-    return "buffer, a row of float32 a point" if role == "input" else "buffer, or color attachments"
+    return "buffer, or color attachments" if is_drawn else "buffer, a row of float32 a point"
 
 
 def cost_lines(shader: Json) -> list[str]:
