@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from metal4conv import cli
+from metal4conv.errors import MissingDependency
+from metal4conv.shader.compiler import Compiler, find_compiler
 
 # read when TensorFlow is first imported, which a test may do before metal4conv does
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -38,6 +40,15 @@ def metal4conv(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
         return Done(code, found.out, found.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compiler() -> Compiler:
+    """The compiler for shaders; the test is skipped where there is none."""
+    try:
+        return find_compiler()
+    except MissingDependency as error:
+        pytest.skip(error.message)
 
 
 def tree_hash(folder: Path) -> str:

@@ -42,16 +42,12 @@ from metal4conv.commands import output_options, source_options
     "--filter",
     "texture_filter",
     type=click.Choice(["linear", "nearest"]),
-    default="linear",
-    show_default=True,
-    help="How textures are sampled.",
+    help="How textures are sampled; linear without it.",
 )
 @click.option(
     "--address",
     type=click.Choice(["repeat", "clamp_to_edge"]),
-    default="repeat",
-    show_default=True,
-    help="What is beyond a texture's border.",
+    help="What is beyond a texture's border; repeat without it.",
 )
 @click.option(
     "--system",
@@ -91,8 +87,8 @@ def command(
     tensors: str,
     inline_weights: bool,
     latents: tuple[str, ...],
-    texture_filter: str,
-    address: str,
+    texture_filter: str | None,
+    address: str | None,
     system: str,
     languages: tuple[str, ...],
     compile_metal: bool,
@@ -119,10 +115,14 @@ def command(
     from metal4conv import console
     from metal4conv.assembly import GoldenOptions
     from metal4conv.commands.shader_tables import show_shader
+    from metal4conv.errors import UsageError
     from metal4conv.shader.document import SamplerLayout
     from metal4conv.shader.options import ShaderOptions, parse_system
     from metal4conv.shading import shade
 
+    for option, value in {"--filter": texture_filter, "--address": address}.items():
+        if value is not None and not latents:
+            raise UsageError(f"{option} is for textures: it needs --latents", where=option)
     options = ShaderOptions(
         precision,  # type: ignore[arg-type]  # one of click's choices
         tensors,  # type: ignore[arg-type]  # as above
@@ -140,7 +140,7 @@ def command(
             function=function,
             options=options,
             latents=latents,
-            sampler=SamplerLayout(texture_filter, address),
+            sampler=SamplerLayout(texture_filter or "linear", address or "repeat"),
             languages=languages,
             compile_metal=compile_metal,
             weights=weights,

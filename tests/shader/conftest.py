@@ -11,20 +11,10 @@ from typing import Any
 
 import pytest
 
-from metal4conv.errors import MissingDependency
-from metal4conv.shader.compiler import Compiler, HostBuild, find_compiler
+from metal4conv.shader.compiler import Compiler, HostBuild
 from metal4conv.shader.document import EntryPoint
 from metal4conv.shader.host import HostShader
 from tests.shader.pieces import MSL, Piece
-
-
-@pytest.fixture(scope="session")
-def compiler() -> Compiler:
-    """The compiler for shaders; the test is skipped where there is none."""
-    try:
-        return find_compiler()
-    except MissingDependency as error:
-        pytest.skip(error.message)
 
 
 @pytest.fixture(scope="session")
