@@ -184,6 +184,14 @@ def test_cooperative_operands(shader_of: Callable[..., HostShader]) -> None:
 
 
 ENDINGS = {
+    "overwritten": (
+        *(
+            LAYER,
+            "    simdgroup_barrier(mem_flags::mem_threadgroup);\n    rows[lane]",
+            "    rows[lane]",
+        ),
+        "is written while other threads still read it: a barrier has to stand between",
+    ),
     "tile": (LAYER, "rows, extents", "rows + 1, extents", "threadgroup memory, which has 4096"),
     "operand": (EDGE, "(x, dextents<int, 2>(32, 40", "(x, dextents<int, 2>(32, 41", '"x", which'),
     "destination": (EDGE, "2>(16, 40)", "2>(16, 64)", 'of buffer "y", which has 2560'),

@@ -24,6 +24,7 @@ PLACES = fragment(
 SAMPLED = fragment("sampled", STAGE_IN, PICTURE, SAMPLER, colours=COLOUR)
 SMOOTH = fragment("smooth", STAGE_IN, PICTURE, colours=COLOUR)
 TEXELS = fragment("texels", STAGE_IN, PICTURE, colours=COLOUR)
+ALONE = fragment("alone", STAGE_IN, colours=COLOUR)
 
 NEAREST = SamplerLayout("nearest", "clamp_to_edge")
 
@@ -45,7 +46,7 @@ def layout(texels: np.ndarray, pixel_format: tuple[str, int]) -> TextureLayout:
 def draw(shader_of: Callable[..., HostShader]) -> Callable[..., np.ndarray]:
     """Draws the picture of one function: height × width × 4."""
     shader = shader_of(
-        *("pictures.metal", PLACES, SAMPLED, SMOOTH, TEXELS),
+        *("pictures.metal", PLACES, SAMPLED, SMOOTH, TEXELS, ALONE),
         outputs={"c": 4, "d": 3},
         constants=("pictures_doubled", "pictures_shifted"),
         textures=(layout(ROW, ("rgba8Unorm", 70)),),
@@ -126,3 +127,7 @@ def test_reading_texels(draw: Callable[..., np.ndarray]) -> None:
     found = draw("texels", (3, 1))
     near(found[0, 0], (0, float(np.float16(1)), float(np.float16(0.2)), float(np.float16(0.4)) + 2))
     near(found[0, 2], (0, 0, 0, 2))  # beyond it
+
+
+def test_a_cooperative_tensor_of_one_thread(draw: Callable[..., np.ndarray]) -> None:
+    near(draw("alone", (2, 1)), (0, 0.5, 1, 1.5, 0, 1.5, 3, 4.5))

@@ -31,6 +31,8 @@ kernel void layer(const device half *x [[buffer(0)]], const device half *w [[buf
     auto sums = multiplication.get_destination_cooperative_tensor<
         decltype(left), decltype(right), float>();
     multiplication.run(left, right, sums);
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    rows[lane] = 0.0h;
     for (ushort i = 0; i < sums.get_capacity(); ++i) {
         if (!sums.is_valid_element(i)) continue;
         auto at = sums.get_multidimensional_index(i);

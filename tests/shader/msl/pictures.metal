@@ -1,6 +1,8 @@
 // Fragment functions: where they are, what they sample, several colours.
 
 #include <metal_stdlib>
+#include <metal_tensor>
+#include <MetalPerformancePrimitives/MetalPerformancePrimitives.h>
 using namespace metal;
 
 constant bool pictures_doubled [[function_constant(0)]];
@@ -39,4 +41,26 @@ fragment float4 texels(varyings in [[stage_in]], texture2d<half, access::read> p
 {
     uint2 at = uint2(in.position.xy);
     return float4(picture.read(at)) + float4(0.0f, 0.0f, 0.0f, float(picture.get_width()));
+}
+
+// One thread has all elements of a cooperative tensor, in an order of its own.
+fragment float4 alone(varyings in [[stage_in]])
+{
+    half a[32] = {}, b[32 * 16] = {};
+    for (int i = 0; i < 16; ++i) b[i * 32] = half(i);
+    a[0] = half(in.position.x);
+    auto left = tensor(a, extents<int, 32, 1>());
+    auto right = tensor(b, extents<int, 32, 16>());
+    constexpr mpp::tensor_ops::matmul2d_descriptor d(1, 16, 32, false, true);
+    mpp::tensor_ops::matmul2d<d, execution_thread> multiply;
+    auto sums = multiply.get_destination_cooperative_tensor<
+        decltype(left), decltype(right), float>();
+    multiply.run(left, right, sums);
+    float4 result = 0.0f;
+    for (ushort i = 0; i < sums.get_capacity(); ++i) {
+        if (!sums.is_valid_element(i)) continue;
+        int column = sums.get_multidimensional_index(i)[0];
+        if (column < 4) result[column] = sums[i];
+    }
+    return result;
 }

@@ -26,9 +26,11 @@ struct scattered {
     }
 };
 
-inline int lane_in_scope(int threads) {
-    if (threads == 1) return 0;
-    return running->current % threads;
+// The number of this thread among those of a scope.
+template <int Threads>
+inline int lane_in_scope() {
+    if constexpr (Threads == 1) return 0;
+    else return running->current % Threads;
 }
 
 }  // namespace metal4conv_stand_in
@@ -46,7 +48,7 @@ struct cooperative_tensor {
     T elements[Layout::capacity];
     int lane_index;
 
-    cooperative_tensor() : lane_index(metal4conv_stand_in::lane_in_scope(Layout::threads)) {
+    cooperative_tensor() : lane_index(metal4conv_stand_in::lane_in_scope<Layout::threads>()) {
         for (T &element : elements) {
             if constexpr (is_same_v<T, int>) element = -2147483647 - 1;
             else element = T(__builtin_nanf(""));

@@ -338,8 +338,28 @@ inline auto operand_matrix(const T &of, bool inner_is_second, const char *name,
         return matrix_of(of, inner_is_second, name);
 }
 
+// What a tensor in threadgroup memory holds, as one number; 0 for what only the host writes.
+template <class T>
+inline uint64_t digest(const T &of) {
+    uint64_t result = 0;
+    if constexpr (operand<T>::space == 3) {
+        result = 0xcbf29ce484222325u;
+        for (int outer = 0; outer < of.get_extent(1); ++outer) {
+            auto *row = of.data + ptrdiff_t(outer) * of.strides[1];
+            for (int inner = 0; inner < of.get_extent(0); ++inner) {
+                typename T::value_type value = row[ptrdiff_t(inner) * of.strides[0]];
+                uint64_t bits = 0;
+                __builtin_memcpy(&bits, &value, sizeof value);
+                result = (result ^ bits) * 0x100000001b3u;
+            }
+        }
+    }
+    return result;
+}
+
 // What all threads of simdgroups do. `matmul2d.run` reads tensors when the first thread comes, and
-// writes one when a barrier follows.
+// writes one when a barrier follows. That nobody writes what it reads until all go on is seen by the
+// last one.
 template <matmul2d_descriptor D, class Scope, class A, class B, class C>
 inline void multiply_together(const A &left, const B &right, C &destination, int line)
     METAL4CONV_BLOCKING {
@@ -347,12 +367,14 @@ inline void multiply_together(const A &left, const B &right, C &destination, int
     using sum_type = sum_of<result>;
     constexpr size_t sum_bytes = sizeof(sum_type) * D.m * D.n;
     constexpr size_t right_at = sum_bytes + brought_bytes<A>;
-    constexpr size_t bytes = right_at + brought_bytes<B>;
+    constexpr size_t digest_at = (right_at + brought_bytes<B> + 7) / 8 * 8;
+    constexpr size_t bytes = digest_at + 2 * sizeof(uint64_t);
     auto compute = [&](unsigned char *buffer, scope &here) {
         auto a = operand_matrix(left, D.transpose_left, "the left tensor of matmul2d",
                                 buffer + sum_bytes);
         auto b = operand_matrix(right, !D.transpose_right, "the right tensor of matmul2d",
                                 buffer + right_at);
+        *(uint64_t *)(buffer + digest_at) = 0;
         sum_type *sums = (sum_type *)buffer;
         for (int i = 0; i < D.m * D.n; ++i)
             sums[i] = metal::is_same_v<result, int> ? sum_type(-2147483647 - 1)
@@ -380,6 +402,18 @@ inline void multiply_together(const A &left, const B &right, C &destination, int
         buffer = together(simdgroups, bytes, "matmul2d.run", line, compute, bring);
     } else {
         buffer = together(simdgroups, bytes, "matmul2d.run", line, compute);
+    }
+    // the first thread that goes on and the last one
+    int place = running->current % (simdgroups * simdgroup_threads);
+    if (place == 0 || place == simdgroups * simdgroup_threads - 1) {
+        uint64_t *seen = (uint64_t *)(buffer + digest_at);
+        uint64_t now = digest(left) ^ digest(right);
+        if (seen[0] && seen[1] != now)
+            fail("what matmul2d.run (line %d) multiplies is written while other threads still read "
+                 "it: a barrier has to stand between",
+                 line);
+        seen[0] = 1;
+        seen[1] = now;
     }
     if constexpr (metal::is_cooperative_tensor_v<C>) take_sums<D>(destination, (sum_type *)buffer);
 }
