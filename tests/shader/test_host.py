@@ -183,6 +183,13 @@ def test_a_manifest_of_another_source(
         shader.run("other", {}, (1, 1))
 
 
+def test_a_threadgroup_that_is_too_large(shader_of: Callable[..., HostShader]) -> None:
+    text = "wide\nkernel void wide(device float *y [[buffer(0)]]) { y[0] = 1.0f; }\n"
+    entry = compute("wide", buffer("output", "y"), threads=2048)
+    with pytest.raises(RejectedShader, match="1024 threads at most"):
+        shader_of(text, entry, outputs={"y": 1}, build=QUICK).run("wide", {}, (1, 1))
+
+
 def test_passes_with_an_image_between(shader_of: Callable[..., HostShader]) -> None:
     first = compute("first", buffer("input", "x"), buffer("image", "m"), POINT, threads=1)
     second = compute(

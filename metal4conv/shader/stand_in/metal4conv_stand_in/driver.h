@@ -256,6 +256,10 @@ struct call;
 template <class R, class... A, R (*Function)(A...)>
 struct call<Function> {
     static bool check(const dispatch &what) {
+        if (what.threads[0] * what.threads[1] > most_threads) {
+            __builtin_memcpy(what.message, "a threadgroup has 1024 threads at most", 39);
+            return false;
+        }
         if (what.binding_count == int(sizeof...(A))) return true;
         __builtin_memcpy(what.message, "the manifest has another number of arguments", 45);
         return false;
@@ -316,6 +320,10 @@ inline int run_compute(const dispatch &what) {
         if (what.bindings[i].kind == int(bound::threadgroup_memory))
             tile_bytes += what.bindings[i].bytes;
     room here(what, threads, tile_bytes);
+    if (!here.stacks || !here.tile) {
+        __builtin_memcpy(what.message, "there is no memory for the stacks of threads", 45);
+        return 1;
+    }
     here.state.is_compute = true;
     here.state.body = &call<Function>::compute_lane;
     for (int i = what.first; i < what.first + what.count; ++i) {

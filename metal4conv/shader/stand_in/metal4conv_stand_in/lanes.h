@@ -124,7 +124,8 @@ inline void *first_stack_pointer(unsigned char *stack, void (*entry)()) {
 // Ends the run with a message: control does not come back.
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wfunction-effects"
-[[noreturn]] __attribute__((noinline, cold)) inline void fail(const char *format, ...) METAL4CONV_FRAGMENT {
+[[noreturn]] __attribute__((noinline, cold)) inline void fail(const char *format, ...)
+    METAL4CONV_FRAGMENT {
     run &now = *running;
     __builtin_va_list arguments;
     __builtin_va_start(arguments, format);
@@ -136,8 +137,8 @@ inline void *first_stack_pointer(unsigned char *stack, void (*entry)()) {
 
 // Whether the bytes from `first` to before `last` lie in one bound range: those of `device` memory
 // or, for `space` 3, of threadgroup memory.
-__attribute__((noinline)) inline void check_range(uint64_t first, uint64_t last, int space, const char *what)
-    METAL4CONV_FRAGMENT {
+__attribute__((noinline)) inline void check_range(uint64_t first, uint64_t last, int space,
+                                                  const char *what) METAL4CONV_FRAGMENT {
     const run &now = *running;
     if (space == 3) {
         uint64_t start = uint64_t(now.tile.data);
@@ -170,7 +171,8 @@ inline void store_pending(scope &here, int spaces) {
 }
 
 // Lets the others run until all that have to came to the same place.
-__attribute__((noinline)) inline void wait(waiting state, int simdgroups, int line, const char *what) METAL4CONV_BLOCKING {
+__attribute__((noinline)) inline void wait(waiting state, int simdgroups, int line,
+                                           const char *what) METAL4CONV_BLOCKING {
     run &now = *running;
     if (!now.is_compute) fail("%s (line %d) in a function without threadgroups", what, line);
     lane &self = now.lanes[now.current];
@@ -232,6 +234,7 @@ inline void enter_lane() {
     run &now = *running;
     now.body(now, now.current);
     now.lanes[now.current].state = waiting::finished;
+    now.lanes[now.current].line = 0;
     for (;;) change_stack(&now.lanes[now.current].stack_pointer, now.scheduler);
 }
 

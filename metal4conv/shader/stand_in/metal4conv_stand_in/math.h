@@ -1,12 +1,12 @@
 // math.h: the functions of <metal_math>, <metal_common>, <metal_geometric> and <metal_relational>
 // that shaders use, for half, float and their vectors.
 //
-// `precise::` functions are as accurate as the C library's. Unqualified functions are the fast ones,
-// as Metal's compiler uses them by default (MTLCompileOptions.mathMode), and those err here about as
-// much as the specification allows them to: sin and cos by 2^-13, exp by a few units of the last
-// place that grow with the argument, tanh and pow as the formulas that they are made of, which
-// overflow, and fmod has no result (Metal Shading Language Specification, table 8.2; half functions
-// are accurate, table 8.3). There is no erf, as Metal has none.
+// `precise::` functions are as accurate as the C library's. Unqualified functions are the fast
+// ones, as Metal's compiler uses them by default (MTLCompileOptions.mathMode), and those err here
+// about as much as the specification allows them to: sin and cos by 2^-13, exp by a few units of
+// the last place that grow with the argument, tanh and pow as the formulas that they are made of,
+// which overflow; fmod has no result (Metal Shading Language Specification, table 8.2). Functions
+// of half are accurate (table 8.3). There is no erf, as Metal has none.
 #pragma once
 #include <metal4conv_stand_in/language.h>
 

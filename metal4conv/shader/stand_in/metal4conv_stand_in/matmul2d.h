@@ -191,8 +191,8 @@ inline float relaxed(T value, bool is_relaxed) {
 
 // Not inlined: compiled once for all layers of a shader.
 template <bool Relaxed, class Sum, class T, class P, class U, class Q>
-__attribute__((noinline)) Sum dot_product(const matrix<T, P> &left, const matrix<U, Q> &right, int row, int column,
-                       int inner) {
+__attribute__((noinline)) Sum dot_product(const matrix<T, P> &left, const matrix<U, Q> &right,
+                                          int row, int column, int inner) {
 #pragma clang fp reassociate(on)
     P *a = left.data + row * left.outer_stride;
     Q *b = right.data + column * right.outer_stride;
@@ -358,8 +358,8 @@ inline uint64_t digest(const T &of) {
 }
 
 // What all threads of simdgroups do. `matmul2d.run` reads tensors when the first thread comes, and
-// writes one when a barrier follows. That nobody writes what it reads until all go on is seen by the
-// last one.
+// writes one when a barrier follows. That nobody writes what it reads until all go on is seen by
+// the last one.
 template <matmul2d_descriptor D, class Scope, class A, class B, class C>
 inline void multiply_together(const A &left, const B &right, C &destination, int line)
     METAL4CONV_BLOCKING {
