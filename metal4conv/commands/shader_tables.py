@@ -61,14 +61,18 @@ def cost_lines(shader: Json) -> list[str]:
     kept = (
         "in the source" if shader["inline_weights"] else f"{human_bytes(shader['weights_bytes'])}"
     )
-    return [
-        f"functions        {calls}",
-        f"weights          {human_count(estimates['parameters'])} parameters, "
+    rows = {
+        "functions": calls,
+        "weights": f"{human_count(estimates['parameters'])} parameters, "
         f"{shader['precision']}, {kept}",
-        f"a point          {human_count(estimates['multiply_adds'])} multiply-adds, "
+        "a point": f"{human_count(estimates['multiply_adds'])} multiply-adds, "
         f"about {human_bytes(estimates['register_bytes'])} of registers",
-        f"a threadgroup    {human_bytes(estimates['threadgroup_bytes'])} of threadgroup memory",
-    ]
+        "a threadgroup": f"{human_bytes(estimates['threadgroup_bytes'])} of threadgroup memory",
+    }
+    if shader["rounding"] and shader["precision"] != "float32":
+        errors = (f"{row['output']} up to {row['largest']:.2g}" for row in shader["rounding"])
+        rows[f"{shader['precision']} costs"] = f"{', '.join(errors)}, in the golden cases"
+    return [f"{label:15}  {text}" for label, text in rows.items()]
 
 
 def show_shader_layout(report: Report, console: Console) -> None:
