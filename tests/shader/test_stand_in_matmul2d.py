@@ -183,7 +183,13 @@ def test_cooperative_operands(shader_of: Callable[..., HostShader]) -> None:
     np.testing.assert_allclose(found[1], a.astype(float) @ b.astype(float), atol=1e-5)
 
 
+DIVERGENT = "    if (lane < 40) multiplication.run(rows, right, sums);\n    sums.store"
+
 ENDINGS = {
+    "divergent": (
+        *(EDGE, "    multiplication.run(rows, right, sums);\n    sums.store", DIVERGENT),
+        r"40 are at matmul2d.run \(line \d+\), 24 have returned",
+    ),
     "overwritten": (
         *(
             LAYER,
