@@ -18,7 +18,14 @@ from metal4conv.shader.contents import Content, constant_content
 
 
 class MixedPoints(Exception):
-    """What would make a point depend on another one; the text continues "operation X …"."""
+    """What would make a point depend on another one; the text continues "operation X …".
+
+    `way_out` is what helps against just this.
+    """
+
+    def __init__(self, message: str, way_out: str = "") -> None:
+        super().__init__(message)
+        self.way_out = way_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +225,8 @@ def without_points(value: Known, points: Sequence[bool]) -> Known:
     if not np.array_equal(np.broadcast_to(first, array.shape), array):
         raise MixedPoints(
             f"takes a constant of shape {as_text(value.shape)} that has other numbers for each "
-            "point"
+            "point",
+            "make the constant an input of the model",
         )
     return constant_known(first)
 

@@ -100,7 +100,8 @@ class Reader:
             results = function(self, **self.arguments(operation, function))
         except MixedPoints as error:
             raise self.refused(
-                f"operation {operation} {error}; in a shader each point is on its own", ML_PASS
+                f"operation {operation} {error}; in a shader each point is on its own",
+                f"{error.way_out}, or {ML_PASS}" if error.way_out else ML_PASS,
             ) from None
         self.bind(operation, results if isinstance(results, list) else [results])
         known = self.values[operation.outputs[0].name]
@@ -336,7 +337,8 @@ class Reader:
             if value.points[axis]:
                 raise MixedPoints(
                     f"reduces axis {axis} of its input, which counts points ({value.shape[axis]} "
-                    "of them)"
+                    "of them)",
+                    "compute it before the shader and make it an input of one row",
                 )
         kept = [axis for axis in range(len(value.shape)) if axis not in over]
         count = math.prod(value.grid_shape[axis] for axis in over)

@@ -157,6 +157,7 @@ def test_constant_of_each_point() -> None:
     program.add("add", x="linear", y=np.arange(15.0).reshape(5, 3), name="offset")
     found = refusal(program)
     assert "offset (add) takes a constant of shape (5, 3)" in found.message
+    assert str(found.hint).startswith("make the constant an input of the model, or run it")
 
 
 def test_constant_that_is_the_same_for_all_points_is_fine() -> None:
