@@ -128,7 +128,6 @@ def command(
     with console.talking() as say:
         if host is not None:
             refuse_with_host({"--against": against, "--input-npz": input_npz, "--capture": capture})
-            refuse_shader_with_host(package)
             say(f"verifying on {host}")
             report = verify_on_host(
                 host,
@@ -170,18 +169,6 @@ def command(
             )
     write_reports(report, page, junit)
     return console.show(report, show_verdict)
-
-
-def refuse_shader_with_host(path: str) -> None:
-    """`UsageError` for a shader, which is not copied to another machine."""
-    from metal4conv.errors import UsageError
-
-    if path.endswith(".shader.json"):
-        raise UsageError(
-            "--host verifies packages, this is a shader",
-            where=f"--host, {path}",
-            hint="copy its files to that machine and run metal4conv verify --on metal there",
-        )
 
 
 def refuse_with_host(given: dict[str, str | None]) -> None:

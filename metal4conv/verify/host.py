@@ -12,7 +12,10 @@ from metal4conv.errors import UsageError
 from metal4conv.layout.document import MANIFEST_SUFFIX
 from metal4conv.mil.package import read_package
 from metal4conv.report import Finding, Report
+from metal4conv.shader.document import MANIFEST_SUFFIX as SHADER_SUFFIX
+from metal4conv.shader.manifest import check_files, read_manifest
 from metal4conv.verify.golden import golden_path
+from metal4conv.verify.shader import shader_golden
 
 
 def verify_on_host(
@@ -30,8 +33,24 @@ def verify_on_host(
 
     Package, golden vectors, manifest and, where there is one, the Metal package are copied there.
     `options` are further options of the command by name, such as `{"--backing": "both"}`; True
-    stands for a flag, False and None for one that is left out.
+    stands for a flag, False and None for one that is left out. A shader's manifest goes with the
+    files that were written with it.
     """
+    if str(path).endswith(SHADER_SUFFIX):
+        beside = shader_beside(Path(path))
+        words = option_words(options or {})
+        vectors = Path(golden) if golden is not None else shader_golden(Path(path))
+        document = verify_remotely(
+            host,
+            Path(path),
+            vectors,
+            words,
+            on=on,
+            beside=beside,
+            remote_command=remote_command,
+            **connection,
+        )
+        return report_from_json({**document, "host": host})
     package = read_package(path)
     vectors = Path(golden) if golden is not None else golden_path(package.path)
     if not vectors.exists():
@@ -59,6 +78,13 @@ def verify_on_host(
         **connection,
     )
     return report_from_json({**document, "host": host})
+
+
+def shader_beside(manifest: Path) -> list[Path]:
+    """The files that go with a shader's manifest, which have to be those that it was written
+    with."""
+    files = check_files(read_manifest(manifest), manifest.parent)
+    return [file for file in (files.source, files.weights, files.latents) if file is not None]
 
 
 def option_words(options: Mapping[str, object]) -> list[str]:

@@ -115,7 +115,7 @@ def check_options(on: str, options: DeviceOptions) -> None:
 
 def read_vectors(path: Path, manifest: ShaderManifest, golden: Path | None) -> Vectors:
     """The golden vectors, by default those beside the manifest; `UsageError` for others'."""
-    file = golden or path.with_name(path.name.removesuffix(MANIFEST_SUFFIX) + GOLDEN_SUFFIX)
+    file = golden or shader_golden(path)
     if not file.exists():
         raise UsageError(
             f"there are no golden vectors {file}",
@@ -145,6 +145,15 @@ def read_vectors(path: Path, manifest: ShaderManifest, golden: Path | None) -> V
                     hint="name the golden vectors of this shader with --golden",
                 )
     return Vectors(found.cases, f"golden vectors {file}: {origin.source}")
+
+
+def shader_golden(manifest: Path) -> Path:
+    """Where the golden vectors of a shader are by default: beside its manifest.
+
+    >>> shader_golden(Path("build/material.shader.json")).name
+    'material.shader.golden.safetensors'
+    """
+    return manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX) + GOLDEN_SUFFIX)
 
 
 def on_host(path: Path, works: Sequence[Work]) -> Ran:

@@ -17,6 +17,7 @@ from metal4conv.shader.compiler import compile_for_host, find_compiler
 from metal4conv.shader.document import GOLDEN_SUFFIX
 from metal4conv.shader.manifest import check_files, manifest_text, read_manifest, shader_files
 from metal4conv.shader.options import ShaderOptions
+from metal4conv.verify import host as remote
 from metal4conv.verify import shader as verdicts
 from metal4conv.verify import shader_device
 from metal4conv.verify.device import DeviceOptions
@@ -366,7 +367,11 @@ def test_the_command_says_that_it_is_a_stand_in(cache, metal4conv, tmp_path):
     assert (done.code, done.stderr) == (0, "")
     assert "radiance_cache_fragment (fragment, matmul2d): 2 of 2 cases agree" in done.stdout
     assert "agrees: C++ stand-in for Metal, not Apple's compiler (" in done.stdout
-    assert "not Apple&#39;s compiler" in page.read_text()
+    shown = page.read_text()
+    assert "not Apple&#39;s compiler" in shown
+    assert "<h2>Functions" in shown
+    assert "operations are the lines of its source" in shown
+    assert "metal4conv debug" not in shown
     names = [item.get("name") for item in ET.fromstring(junit.read_text()).iter("testcase")]
     assert len(names) == 2 * 4 * 3
     assert "case0 (radiance_cache_compute, matmul2d)/radiance" in names
@@ -378,8 +383,6 @@ def test_the_command_s_document_and_exit_codes(cache, metal4conv):
     assert (done.code, document["verdict"], document["passed"]) == (1, "differs", False)
     assert document["shader"]["precision"] == "float16"
     assert document["shader"]["compiler"]
-    done = metal4conv("verify", cache, "--host", "me@mac")
-    assert (done.code, "--host verifies packages" in done.stderr) == (2, True)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="says what other systems lack")
@@ -395,6 +398,26 @@ def test_pages_and_summaries_of_a_device_that_failed(cache):
     assert "device-aborted" in junit_xml(report)
     assert "failed" in page_html(report, ["metal4conv"])
     assert "failed" in markdown(report)
+
+
+def test_another_machine_gets_all_files(cache, monkeypatch):
+    asked = {}
+
+    def remotely(host, path, vectors, words, **rest):
+        asked.update(host=host, path=path, vectors=vectors, words=words, **rest)
+        return verify_shader(path).to_json()
+
+    monkeypatch.setattr(remote, "verify_remotely", remotely)
+    report = remote.verify_on_host("me@mac", cache, options={"--rtol": 0.5, "--strict": False})
+    assert (report.data["host"], report.data["verdict"]) == ("me@mac", "agrees")
+    assert (asked["host"], asked["path"], asked["on"]) == ("me@mac", cache, "metal")
+    assert [file.name for file in asked["beside"]] == [
+        "radiance_cache.metal",
+        "radiance_cache.weights",
+    ]
+    assert asked["vectors"] == cache.with_name(f"radiance_cache{GOLDEN_SUFFIX}")
+    assert asked["words"] == ["--rtol=0.5"]
+    assert "Functions" in page_html(report, ["metal4conv"])
 
 
 def test_runs_are_all_functions_and_paths():

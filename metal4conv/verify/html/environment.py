@@ -44,6 +44,8 @@ def commands(report: Report, command_line: Sequence[str]) -> list[tuple[str, str
     """Commands, each with what it is for."""
     package = shlex.quote(str(report.data["package"]))
     rows = [("this report", shlex.join(command_line))]
+    if "shader" in report.data:
+        return [*rows, ("what is bound where", f"metal4conv layout {package}")]
     if report.kind == "verify":
         rows.append(
             (

@@ -116,6 +116,8 @@ def template_environment() -> Environment:
 
 def package_of(report: Report) -> tuple[Package | None, str]:
     """The package that was verified; without it, why there is none: a report may be older."""
+    if "shader" in report.data:
+        return None, "a shader's operations are the lines of its source"
     try:
         package = read_package(report.data["package"])
         package.function(report.data["function"])
