@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader, open_shader
 from metal4conv.shader.network import Network
@@ -186,3 +187,13 @@ def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
     (got,) = run(shader, network, case, (5, 6), False)
     (exact,) = expected(module, case, (5, 6))
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_without_tensors_there_is_the_plain_path(tmp_path):
+    path = shader_files(network_of("denoiser"), ShaderOptions("float32"), tmp_path)
+    shader = open_shader(path, tmp_path)
+    shader.build = HostBuild(without_tensors=True, unoptimised=True)
+    for use_matmul2d in (False, True):
+        (got,) = run(shader, network_of("denoiser"), CASES["denoiser"], (18, 9), use_matmul2d)
+        (exact,) = expected(module_of("denoiser"), CASES["denoiser"], (18, 9))
+        np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
