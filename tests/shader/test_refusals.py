@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.mil.program import Block, Function, Operation, TensorType, Value
 from metal4conv.shader.limits import (
     MAXIMUM_JOINED_WIDTH,
     MAXIMUM_MULTIPLY_ADDS,
@@ -28,7 +29,7 @@ from metal4conv.shader.network import (
 from metal4conv.shader.reader import READERS
 from metal4conv.shader.reading import read_network
 from metal4conv.shader.refusals import REASONS
-from tests.shader.networks import Net, converted, program_of, seeded
+from tests.shader.networks import Net, program_of, seeded
 from tests.shader.programs import Program
 
 
@@ -263,16 +264,14 @@ def test_no_operation_is_read_and_refused() -> None:
     assert not set(REASONS) & set(READERS)
 
 
-def test_branch() -> None:
-    """A branch on data survives as a `cond`."""
-
-    class Branch(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.cond(x.sum() > 0, lambda v: v.sin(), lambda v: v.cos(), (x,))
-
-    try:
-        function = converted(Branch(), torch.rand(5, 3)).function
-    except UnsupportedModel:
-        pytest.skip("this exporter does not convert torch.cond")
-    with pytest.raises(UnsupportedModel, match=r"loop or a branch|reduces axis"):
+@pytest.mark.parametrize("kind", sorted(REASONS))
+def test_kinds_of_operations(kind: str) -> None:
+    """Whatever the operation is given: it is refused before its shapes are looked at."""
+    rows = TensorType("float32", ("n", 3))
+    operation = Operation(kind, "made_up", {"x": ("x",)}, (Value("y", rows),))
+    inputs = (Value("x", rows),)
+    function = Function("main", "CoreML8", inputs, Block(inputs, (operation,), ("y",)))
+    with pytest.raises(UnsupportedModel) as caught:
         read_network(function, "net")
+    assert caught.value.message == f"operation made_up ({kind}) {REASONS[kind]}"
+    assert caught.value.hint
