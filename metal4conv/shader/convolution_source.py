@@ -12,6 +12,7 @@ writes depends on that one alone; else each thread has all features of one pixel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -195,7 +196,7 @@ def constants_text(
     """The named numbers of the source, or the weights where they stand in it."""
     plan = plans[0].plan
     names, packed = plan.names, plan.packed
-    text = "\n".join(texts)
+    words = set(re.findall(r"\w+", "\n".join(texts)))
     widths = {
         names.width(vector): vector.width
         for one in plans
@@ -205,7 +206,7 @@ def constants_text(
         )
     }
     lines = ["// features of the vectors, without padding"]
-    lines += [constant(name, width) for name, width in widths.items() if name in text]
+    lines += [constant(name, width) for name, width in widths.items() if name in words]
     for linear in all_linears(plans):
         block = packed.of[linear]
         inputs, outputs = block.used if plan.options.inline_weights else block.dimensions

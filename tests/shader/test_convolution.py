@@ -9,16 +9,16 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader, open_shader
 from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
-from tests.shader.convolution_networks import CASES, Case, conv, module_of, network_of
+from tests.shader.convolution_networks import CASES, Case, Parts, conv, module_of, network_of
 from tests.shader.handmade import shader_files, written
-from tests.shader.networks import converted
+from tests.shader.networks import converted, seeded
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -187,6 +187,30 @@ def test_what_no_tile_holds_has_the_plain_path_alone(tmp_path):
     (got,) = run(shader, network, case, (5, 6), False)
     (exact,) = expected(module, case, (5, 6))
     np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_an_input_that_is_one_row_for_all_pixels(tmp_path):
+    def forward(self: Parts, image: Tensor, guide: Tensor) -> Tensor:
+        noise = guide.expand(1, 1, image.shape[2], image.shape[3])
+        hidden = torch.relu(self.first(torch.cat([image, noise], dim=1)))
+        return image + guide * self.last(hidden)
+
+    module = seeded(lambda: Parts(forward, first=conv(3, 6), last=conv(6, 2)))
+    images = (torch.rand(1, 2, 9, 18), torch.tensor([[[[0.7]]]]))
+    network = converted(module, *images).network
+    assert [port.uniform for port in network.inputs] == [False, True]
+    shader = open_shader(shader_files(network, ShaderOptions("float32"), tmp_path), tmp_path)
+    shader.build = HostBuild(unoptimised=True)
+    rows = {
+        port.name: port.rows(image.numpy())
+        for port, image in zip(network.inputs, images, strict=True)
+    }
+    with torch.no_grad():
+        exact = module(*images).numpy()
+    (output,) = network.outputs
+    for use_matmul2d in (False, True):
+        found = shader.run_network(rows, (18, 9), use_matmul2d)[output.name]
+        np.testing.assert_allclose(found, output.rows(exact), rtol=1e-5, atol=1e-5)
 
 
 def test_without_tensors_there_is_the_plain_path(tmp_path):
