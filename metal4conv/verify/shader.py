@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from metal4conv.errors import (
-    Metal4ConvError,
     MissingDependency,
     MissingDevice,
+    RejectedShader,
     UsageError,
     did_you_mean,
 )
@@ -157,23 +157,29 @@ def shader_golden(manifest: Path) -> Path:
 
 
 def on_host(path: Path, works: Sequence[Work]) -> Ran:
-    """All runs of all cases through the library that the C++ compiler makes."""
+    """All runs of all cases through the library that the C++ compiler makes.
+
+    A run that breaks a rule, such as one that writes beyond a buffer, is a finding; a source that
+    does not compile raises `RejectedShader`.
+    """
     compiler = find_compiler()
     shader = open_shader(path)
-    results = []
+    shader.opened()
+    results, broken = [], []
     for work in works:
         try:
             if shader.manifest.passes:
                 rows = shader.run_network(work.rows, work.size, work.run.use_matmul2d)
             else:
                 rows = shader.run(work.run.name, work.rows, work.size, work.run.use_matmul2d)
-        except Metal4ConvError as error:
-            error.add_note(f"while running {work.label}")
-            raise
+        except RejectedShader as error:
+            message = f"{error.message} ({work.label})"
+            broken.append(Finding("failure", "host-error", message, work.label, error.hint))
+            continue
         results.append((work, rows))
     ran_on = f"{STAND_IN} ({compiler.version})"
     facts = {"compiler": compiler.version, "command": list(compiler.command)}
-    return Ran(tuple(results), ran_on, (), facts)
+    return Ran(tuple(results), ran_on, tuple(broken), facts, bool(broken))
 
 
 def verdict(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from metal4conv.errors import DamagedFile, MissingDependency, MissingDevice, UsageError
+from metal4conv.errors import (
+    DamagedFile,
+    MissingDependency,
+    MissingDevice,
+    RejectedShader,
+    UsageError,
+)
 from metal4conv.shader import host
 from metal4conv.shader.compiler import compile_for_host, find_compiler
 from metal4conv.shader.document import GOLDEN_SUFFIX
@@ -249,6 +257,75 @@ def test_rounding_that_may_be_why_is_told(tmp_path):
     assert "--precision float32" in report.findings[0].hint
     assert verify_shader(path, rtol=0.1, min_psnr=10).exit_code == 0
     assert "psnr-too-low" in codes(verify_shader(path, min_psnr=300.0))
+
+
+def spoilt(path: Path, role: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Changes the last block of a role in the weights' file, as if it had been packed so."""
+    manifest = read_manifest(path)
+    file = shader_files(manifest, path.parent).weights
+    data = bytearray(file.read_bytes())
+    block = [block for block in manifest.blocks if block.role == role][-1]
+    place = slice(block.offset, block.offset + block.byte_length)
+    before = np.frombuffer(bytes(data[place]), block.dtype).reshape(block.dimensions[::-1])
+    data[place] = np.ascontiguousarray(change(before), block.dtype).tobytes()
+    file.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    path.write_text(manifest_text(replace(manifest, weights_sha256=sha256)))
+
+
+def transposed(weight: np.ndarray) -> np.ndarray:
+    """The numbers of a square part the wrong way round."""
+    made = weight.copy()
+    size = min(weight.shape)
+    made[:size, :size] = weight[:size, :size].T
+    return made
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("role", "change"),
+    [
+        ("bias", np.zeros_like),
+        ("bias", lambda bias: np.roll(bias, 1)),
+        ("scale", lambda scale: scale * 1.02),
+        ("weight", transposed),
+        ("weight", lambda weight: np.roll(weight, 1, axis=1)),
+        ("weight", lambda weight: weight // 2 * 2),
+    ],
+    ids=["no bias", "shifted bias", "larger scale", "transposed", "shifted row", "7 bits"],
+)
+def test_weights_that_are_packed_wrong(role, change, tmp_path):
+    hand, options = dense(), ShaderOptions(precision="int8", system=(26, 4))
+    path = shader_with_vectors(tmp_path, hand, options)
+    cases = read_golden(path.with_name(f"dense{GOLDEN_SUFFIX}")).cases
+    with_rounding(path, hand.network(), cases)
+    assert verify_shader(path).data["verdict"] == "agrees"
+    spoilt(path, role, change)
+    assert verify_shader(path).data["verdict"] == "differs"
+
+
+WRITES_TOO_FAR = ("if (point < count) {", "if (point <= count) {")
+
+
+@needs_compiler
+@pytest.mark.parametrize(("on", "code"), [("host", "host-error"), ("emulator", "device-error")])
+def test_what_is_written_beyond_a_buffer(on, code, tmp_path):
+    path = shader_with_vectors(tmp_path, dense(), points=(35,), changed=WRITES_TOO_FAR)
+    report = verify_shader(path, on=on)
+    assert (report.data["verdict"], report.exit_code) == ("failed", 1)
+    assert code in codes(report)
+    message = next(finding.message for finding in report.findings if finding.code == code)
+    assert "beyond the" in message
+    assert "dense_compute" in message
+    if on == "host":  # which goes on with the others
+        assert agreeing(report)["dense_fragment plain"] == (1, 1)
+
+
+@needs_compiler
+def test_a_source_that_breaks_a_rule(tmp_path):
+    path = shader_with_vectors(tmp_path, dense(), changed=("kernel void", "kernel vo1d"))
+    with pytest.raises(RejectedShader, match=r"dense\.metal"):
+        verify_shader(path)
 
 
 @needs_compiler
