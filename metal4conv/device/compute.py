@@ -2,6 +2,10 @@
 
 Written against `Api`, so that the emulator runs the very same code as a Mac. As in `runner`, what
 Metal's validation layer asserts is checked before Metal does: an assertion ends the process.
+
+The sequence is from Apple's headers and PyObjC's metadata. Two places lean on what was read in the
+bridge's sources alone: the value of a function constant (`metal.register`), and textures in an
+argument table (`compute_resources.bind`).
 """
 
 from __future__ import annotations
