@@ -9,7 +9,8 @@ import numpy as np
 
 from metal4conv.errors import UnsupportedModel
 from metal4conv.mil.program import Argument, Constant, Operation, TensorType
-from metal4conv.shader.convolution_reading import WAY_OUT, is_spatial
+from metal4conv.shader.convolution_reading import is_spatial
+from metal4conv.shader.limits import ML_PASS
 
 Constants = Mapping[str, np.ndarray]
 
@@ -76,7 +77,7 @@ def check_zeros(padding: Operation, convolution: Operation, constants: Constants
         f"operation {padding} pads the image of {convolution} {what}, and a convolution in a "
         "shader has zeros around its image",
         where=str(padding),
-        hint=f'use padding_mode="zeros", or {WAY_OUT}',
+        hint=f'use padding_mode="zeros", or {ML_PASS}',
     )
 
 

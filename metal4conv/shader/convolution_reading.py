@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metal4conv.errors import UnsupportedModel
+from metal4conv.shader.limits import ML_PASS, TooLarge
 from metal4conv.shader.network import (
     Convolution,
     Pass,
@@ -35,11 +36,6 @@ LARGEST_KERNEL = 7
 MOST_CHANNELS = 128
 """Of an image that is convolved. A tile of 4 × 4 pixels with what a 3 × 3 kernel reads around it
 takes 18 KB of a threadgroup's 32 in float32, and a thread sums as many numbers at once."""
-
-MOST_CONVOLUTION_MULTIPLY_ADDS = 1 << 20
-"""For one pixel, as for a network of linear layers."""
-
-WAY_OUT = "convert it for Metal's machine learning passes instead: metal4conv convert"
 
 
 class NoImage(UnsupportedModel):
@@ -97,7 +93,7 @@ def check_fit(arguments: ConvolutionArguments, operand: Vector, result: Vector) 
         raise UnsupportedModel(
             f"a convolution with {rank} spatial axes cannot become a shader, only one with 2",
             where=where,
-            hint=WAY_OUT,
+            hint=ML_PASS,
         )
     height, width = arguments.weight.shape[2:]
     if height % 2 == 0 or width % 2 == 0 or max(height, width) > LARGEST_KERNEL:
@@ -106,41 +102,43 @@ def check_fit(arguments: ConvolutionArguments, operand: Vector, result: Vector) 
             f"in a shader, this one is {height} × {width}: an even one has no centre, a larger one "
             "reads more pixels around a tile than threadgroup memory holds",
             where=where,
-            hint=f"use several 3 × 3 convolutions in its place, or {WAY_OUT}",
+            hint=f"use several 3 × 3 convolutions in its place, or {ML_PASS}",
         )
     if any(stride != 1 for stride in arguments.strides):
         raise UnsupportedModel(
             f"a convolution with strides {list(arguments.strides)} cannot become a shader: all "
             "passes compute the same pixels, so the image has to keep its size",
             where=where,
-            hint=f"use stride 1, run the network on a smaller image, or {WAY_OUT}",
+            hint=f"use stride 1, run the network on a smaller image, or {ML_PASS}",
         )
     if any(dilation != 1 for dilation in arguments.dilations):
         raise UnsupportedModel(
             f"a convolution with dilations {list(arguments.dilations)} cannot become a shader, "
             "only one with dilation 1: a tile would read too many pixels around it",
             where=where,
-            hint=f"use dilation 1, or {WAY_OUT}",
+            hint=f"use dilation 1, or {ML_PASS}",
         )
     if arguments.groups != 1:
         raise UnsupportedModel(
             f"a convolution in {arguments.groups} groups cannot become a shader: Metal's "
             "convolution2d takes one group",
             where=where,
-            hint=f"use groups=1, or {WAY_OUT}",
+            hint=f"use groups=1, or {ML_PASS}",
         )
     check_widths(arguments, operand, result)
 
 
 def check_widths(arguments: ConvolutionArguments, operand: Vector, result: Vector) -> None:
-    """`UnsupportedModel` for more channels, or more work for a pixel, than a shader should have."""
-    outputs, inputs, height, width = arguments.weight.shape
+    """`TooLarge` for more channels than a tile has room for, `UnsupportedModel` for others than the
+    image's.
+    """
+    outputs, inputs = arguments.weight.shape[:2]
     if max(outputs, inputs) > MOST_CHANNELS:
-        raise UnsupportedModel(
+        raise TooLarge(
             f"a convolution in a shader has at most {MOST_CHANNELS} channels, this one has "
             f"{inputs} inputs and {outputs} outputs: a threadgroup's 32 KB hold no more of a tile",
             where=arguments.operation,
-            hint=f"use a narrower layer, or {WAY_OUT}",
+            hint=f"use a narrower layer, or {ML_PASS}",
         )
     if operand.width != inputs or result.width != outputs:
         raise UnsupportedModel(
@@ -148,14 +146,6 @@ def check_widths(arguments: ConvolutionArguments, operand: Vector, result: Vecto
             f"found {operand.width}",
             where=arguments.operation,
             hint="give it an image of shape (1, channels, height, width)",
-        )
-    work = outputs * inputs * height * width
-    if work > MOST_CONVOLUTION_MULTIPLY_ADDS:
-        raise UnsupportedModel(
-            f"a convolution in a shader has at most {MOST_CONVOLUTION_MULTIPLY_ADDS} "
-            f"multiply-adds for a pixel, this one has {work}",
-            where=arguments.operation,
-            hint=f"use fewer channels or a smaller kernel, or {WAY_OUT}",
         )
 
 
@@ -174,7 +164,7 @@ def window_padding(arguments: ConvolutionArguments) -> tuple[int, int]:
             "left, right) changes the size of its image: all passes of a shader compute the same "
             f"pixels, so expected {list(wanted)}",
             where=arguments.operation,
-            hint=f"use padding={max(height, width) // 2}, or {WAY_OUT}",
+            hint=f"use padding={max(height, width) // 2}, or {ML_PASS}",
         )
     return pads[0], pads[2]
 
