@@ -5,8 +5,7 @@
 //   HWIO, destination NHWO, which as extents are (C, W, H, N), (O, C, W, H) and (O, W, H, N);
 // - one group; rank 4; index type int; activation and weights in device or threadgroup memory;
 // - the scope is the whole threadgroup, execution_simdgroups<N> with all N that it has.
-// What they leave open, and users of it have measured on devices (PyTorch's conv3d_mpp and two
-// others agree):
+// What they leave open, and several users of it have measured on devices, who agree:
 // - the window of output (x, y) is centred on (x, y) * strides + offsets; the centre of K elements
 //   is element ceil((K - 1) * dilation / 2); offsets are (0, 0) unless `set_offsets` was called;
 // - what a window reads outside of the activation is zero, judged by the descriptor's dimensions:
