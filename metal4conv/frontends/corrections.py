@@ -1,4 +1,4 @@
-"""Corrections of coremltools: a lowering that computes something else, and a slow check."""
+"""Corrections of coremltools: a lowering that computes something else, slow checks, a crash."""
 
 from __future__ import annotations
 
@@ -72,6 +72,31 @@ def fast_range_checks() -> Iterator[None]:
         yield
     finally:
         FP16ComputePrecision.fp16_overflow = staticmethod(original)
+
+
+@contextmanager
+def scalars_beside_layers() -> Iterator[None]:
+    """Within it, the pass that adds to the bias of linear layers leaves scalars alone.
+
+    coremltools asks for the last size of what is added to a layer with one output; a scalar such
+    as the 1 of `layer(x) - 1` has none, and the pass failed.
+    """
+    from coremltools.converters.mil.mil.passes.defs.optimize_linear import fuse_linear_bias
+
+    original = fuse_linear_bias._try_to_transform
+
+    def try_to_transform(layer: Any, addition: Any, block: Any) -> bool:
+        """Whether the addition became part of the layer. (Any: coremltools objects.)"""
+        if 0 in (addition.x.rank, addition.y.rank):
+            return False
+        found: bool = original(layer, addition, block)
+        return found
+
+    fuse_linear_bias._try_to_transform = staticmethod(try_to_transform)
+    try:
+        yield
+    finally:
+        fuse_linear_bias._try_to_transform = staticmethod(original)
 
 
 @contextmanager

@@ -15,7 +15,11 @@ from typing import Any
 from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.attention import FUSED_SINCE, fuse_attention
 from metal4conv.frontends.borders import set_borders
-from metal4conv.frontends.corrections import exact_reciprocals, fast_range_checks
+from metal4conv.frontends.corrections import (
+    exact_reciprocals,
+    fast_range_checks,
+    scalars_beside_layers,
+)
 from metal4conv.frontends.mixed import kept_in_float32
 from metal4conv.frontends.names import RESERVED
 from metal4conv.frontends.provenance import (
@@ -103,7 +107,7 @@ def transform(
     if convert_from != "pytorch" and int(request.target.removeprefix("iOS")) >= FUSED_SINCE:
         fuse_attention(program)
     findings = set_borders(program.functions["main"], inputs, outputs, request)
-    with fast_range_checks(), kept_in_float32(request):
+    with fast_range_checks(), scalars_beside_layers(), kept_in_float32(request):
         run_passes(program, main)
     run_passes(program, backend)
     check_ranks(program.functions["main"])

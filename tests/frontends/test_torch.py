@@ -693,3 +693,16 @@ def test_exported_program_with_keyword_only_inputs(tmp_path):
 def test_missing_keyword_only_input_is_named(tmp_path):
     with pytest.raises(UsageError, match='shape of input "depth" is not known'):
         source(factory(tmp_path, KEYWORDS), inputs=["color:2x3"])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda self, x: self.layer(x) - 1, lambda self, x: 0.5 + self.layer(x)],
+    ids=["less", "plus"],
+)
+def test_scalar_beside_a_layer_with_one_output(function, tmp_path):
+    """coremltools fails where it should leave the number out of the layer's bias."""
+    module = Net(function)
+    module.layer = torch.nn.Linear(4, 1)
+    x = torch.rand(5, 4)
+    check(source(exported(tmp_path, module, x)), module, tmp_path)
