@@ -39,6 +39,7 @@ from metal4conv.shader.contents import (
     applied,
     joined,
     label_of,
+    operations_in,
     vector_content,
 )
 from metal4conv.shader.limits import ML_PASS, check_layer, check_multiply_adds, check_width
@@ -55,6 +56,10 @@ Operand = Known | float | np.ndarray
 
 SIZES = ("shape", "reps", "begin", "end", "size")
 """Parameters that may come of the sizes of values: what they give is known from the types."""
+
+MOST_FUSED = 12
+"""Functions in one expression. The compiler joins them all the same, but who reads the source
+wants names between them."""
 
 MOST_RUNS = 8
 """Of more stretches in an output it is cheaper to compute them in any order and copy them."""
@@ -197,7 +202,7 @@ class Reader:
         for value, known in zip(operation.outputs, results, strict=True):
             self.check_shape(operation, value.name, known)
             named = replace(known, name=self.names.telling(value.name, known.layer, tuple(READERS)))
-            if self.uses.get(value.name, 0) > 1:
+            if self.uses.get(value.name, 0) > 1 or functions_in(named.content) > MOST_FUSED:
                 named = self.kept(named)
             self.values[value.name] = named
 
@@ -335,9 +340,10 @@ class Reader:
         over = sorted({value.axis(axis) for axis in axes})
         for axis in over:
             if value.points[axis]:
+                size = value.shape[axis]
+                reason = f", as its size {size} is dynamic" if isinstance(size, str) else ""
                 raise MixedPoints(
-                    f"reduces axis {axis} of its input, which counts points ({value.shape[axis]} "
-                    "of them)",
+                    f"reduces axis {axis} of its input, which counts points{reason}",
                     "compute it before the shader and make it an input of one row",
                 )
         kept = [axis for axis in range(len(value.shape)) if axis not in over]
@@ -464,6 +470,11 @@ def constant_array(constant: Constant) -> np.ndarray:
     if constant.type.dtype == "bfloat16":
         return (constant.value.astype(np.uint32) << 16).view(np.float32)
     return constant.value
+
+
+def functions_in(content: Content) -> int:
+    """The number of functions in the longest formula of a content."""
+    return max(sum(1 for _ in operations_in(part.formula)) for part in content.parts)
 
 
 def is_permutation(content: Content) -> bool:

@@ -77,7 +77,7 @@ def read_network(function: Function, name: str, interface: Interface | None = No
     types = value_types(function, shapes, interface)
     constants = constant_values(function, flow)
     padded = with_own_padding(operations, constants, function.block.outputs)
-    source = Source(function, name, shapes, types, constants, padded)
+    source = Source(function, name, shapes, types, constants, padded, unread(flow, padded))
     failures: list[tuple[int, UnsupportedModel]] = []
     for number, axes in enumerate(readings(source)):
         reader = Reader(types, source.constants, source.uses, function.opset_version)
@@ -114,8 +114,8 @@ def most_telling(failures: Sequence[tuple[int, UnsupportedModel]]) -> Unsupporte
 
 @dataclass(frozen=True)
 class Source:
-    """A function to be read: the shapes of its inputs, the types and constants in it, and the
-    operations that its outputs need.
+    """A function to be read: the shapes of its inputs, the types and constants in it, the
+    operations that its outputs need, and what became of others.
     """
 
     function: Function
@@ -124,6 +124,7 @@ class Source:
     types: Mapping[str, TensorType]
     constants: Mapping[str, np.ndarray]
     operations: tuple[Operation, ...]
+    unread: Mapping[str, str]
 
     @property
     def uses(self) -> Counter[str]:
@@ -135,6 +136,23 @@ class Source:
             for name in operation.value_names
         )
         return reads + Counter(self.function.block.outputs)
+
+
+def unread(flow: Dataflow, read: Sequence[Operation]) -> dict[str, str]:
+    """What becomes of the operations that are not read, by their names."""
+    names = {operation.name for operation in read}
+    needed = flow.ancestors(flow.function.block.outputs)
+    found = {}
+    for place, operation in enumerate(flow.operations):
+        if operation.type == "const" or operation.name in names:
+            continue
+        if place in flow.constants:
+            found[operation.name] = "a constant"
+        elif place in needed:
+            found[operation.name] = "part of the convolution after it"
+        else:
+            found[operation.name] = "not needed for any output"
+    return found
 
 
 def input_shapes(function: Function, interface: Interface | None) -> dict[str, Shape]:
@@ -167,9 +185,9 @@ def value_types(
         for value in function.inputs
         if isinstance(value.type, TensorType)
     }
-    names = {size for shape in shapes.values() for size in shape if isinstance(size, str)}
-    if not names:
+    if not any(type.is_dynamic for type in (*declared.values(), *inputs.values())):
         return {**declared, **inputs}
+    names = {size for shape in shapes.values() for size in shape if isinstance(size, str)}
     known = {} if interface is None else dict(interface.dimensions)
     dimensions = {name: known.get(name, Dimension(1, None, 1)) for name in names}
     return {**declared, **infer_types(function, inputs, dimensions)}
@@ -261,7 +279,7 @@ def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Rea
         ports,
         tuple(port for port, _ in outputs.values()),
         passes(vectors, steps, results),
-        {**reader.folded, **folded.folded},
+        {**source.unread, **reader.folded, **folded.folded},
     )
     check_limits(network)
     return network

@@ -293,8 +293,10 @@ def test_compressed_weights() -> None:
         scale=scale, axis=np.int32(0), name="weight",
     )  # fmt: skip
     program.add("linear", x="x", weight="weight")
-    (linear,) = check(program.function()).program.linears
+    network = check(program.function())
+    (linear,) = network.program.linears
     np.testing.assert_array_equal(linear.weight, data * scale[:, None])
+    assert network.folded == {"weight": "a constant"}
 
 
 def test_steps_that_no_output_needs_are_left_out() -> None:
@@ -305,6 +307,7 @@ def test_steps_that_no_output_needs_are_left_out() -> None:
     program.add("cos", x="split_1_0")
     network = check(program.function("cos_3"))
     assert [step.label for step in network.program.steps] == ["linear", "cos_3"]
+    assert network.folded["sin_2"] == "not needed for any output"
 
 
 def test_onnx(tmp_path: Path) -> None:

@@ -189,3 +189,13 @@ def test_value_used_twice_is_computed_once() -> None:
     program.add("add", x="sigmoid", y="sin_1")
     network = check(program.function())
     assert [step.result.name for step in network.program.steps] == ["sigmoid", "add_2"]
+
+
+def test_long_chain_is_cut() -> None:
+    """An expression that fills a page says nothing."""
+    program = Program(x=("n", 3))
+    last = "x"
+    for number in range(20):
+        last = program.add("sin" if number % 2 else "cos", x=last)
+    network = check(program.function())
+    assert [step.label for step in network.program.steps] == ["cos_12", "sin_19"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.mil.program import Block, Function, Operation, TensorType, Value
+from metal4conv.mil.program import Block, Function, Operation, StateType, TensorType, Value
 from metal4conv.shader.limits import (
     MAXIMUM_JOINED_WIDTH,
     MAXIMUM_MULTIPLY_ADDS,
@@ -262,6 +262,15 @@ def test_operations_that_no_output_needs_do_not_count() -> None:
 
 def test_no_operation_is_read_and_refused() -> None:
     assert not set(REASONS) & set(READERS)
+
+
+def test_state() -> None:
+    rows = TensorType("float32", ("n", 3))
+    inputs = (Value("x", rows), Value("memory", StateType(TensorType("float16", (4,)))))
+    operation = Operation("relu", "relu", {"x": ("x",)}, (Value("y", rows),))
+    function = Function("main", "CoreML8", inputs, Block(inputs, (operation,), ("y",)))
+    with pytest.raises(UnsupportedModel, match='"memory" keeps a state from one prediction'):
+        read_network(function, "net")
 
 
 @pytest.mark.parametrize("kind", sorted(REASONS))
