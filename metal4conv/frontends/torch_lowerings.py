@@ -127,6 +127,18 @@ def cosine_similarity(context: Context, node: Node) -> None:
     context.add(Builder.reduce_sum(x=product, axes=[axis], name=node.name))
 
 
+def interpolation(context: Context, node: Node) -> None:
+    """lerp: from one tensor to another by a weight, which is a number or a tensor."""
+    from coremltools.converters.mil.frontend.torch.ops import promote_input_dtypes
+    from coremltools.converters.mil.mil import Builder
+
+    start, end, weight = promote_input_dtypes(
+        [argument(context, node, at, key) for at, key in enumerate(("self", "end", "weight"))]
+    )
+    way = Builder.mul(x=Builder.sub(x=end, y=start), y=weight)
+    context.add(Builder.add(x=start, y=way, name=node.name))
+
+
 def true_divide(context: Context, node: Node) -> None:
     """A quotient, which is a float also of integers."""
     from coremltools.converters.mil.mil import Builder
@@ -250,6 +262,9 @@ LOWERINGS: dict[str, Lowering] = {
     "softplus": softplus,
     "rms_norm": rms_norm,
     "cosine_similarity": cosine_similarity,
+    "lerp": interpolation,
+    "lerp.scalar": interpolation,
+    "lerp.tensor": interpolation,
     "true_divide": true_divide,
 }
 """By the name in coremltools' table."""

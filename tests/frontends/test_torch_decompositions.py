@@ -28,6 +28,8 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": lambda x: functional.gelu(4 * x - 2, approximate="tanh"),
     "softplus": lambda x: functional.softplus(x, beta=2, threshold=1),
     "softplus_of_beta": lambda x: functional.softplus(x, beta=3),
+    "lerp": lambda x: torch.lerp(x, x.flip(0), 0.3),
+    "lerp_by_tensor": lambda x: torch.lerp(x, x.flip(0), x[:, :1]),
     "rms_norm": lambda x: functional.rms_norm(x, (8,), eps=0.1),
     "rms_norm_of_weight": lambda x: functional.rms_norm(x, (8,), weight=torch.arange(8.0)),
     "rms_norm_of_small": lambda x: functional.rms_norm(1e-6 * x, (8,), eps=1e-6),
