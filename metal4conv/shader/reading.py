@@ -8,20 +8,12 @@ plausible reading came upon.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from metal4conv.errors import UnsupportedModel
-from metal4conv.execute.marshal import as_numpy
-from metal4conv.execute.plan import make_plan
-from metal4conv.execute.symbolic import infer_types
-from metal4conv.mil.dataflow import Dataflow, dataflow
+from metal4conv.mil.dataflow import dataflow
 from metal4conv.mil.interface import Interface
-from metal4conv.mil.program import Dimension, Function, Operation, Shape, TensorType
+from metal4conv.mil.program import Function
 from metal4conv.shader import (  # fill the table
     reading_elementwise,
     reading_layers,
@@ -37,7 +29,7 @@ from metal4conv.shader.axes import (
 )
 from metal4conv.shader.contents import finished, vector_content
 from metal4conv.shader.convolution_padding import with_own_padding
-from metal4conv.shader.convolution_reading import NoImage, passes_of
+from metal4conv.shader.convolution_reading import passes_of
 from metal4conv.shader.folding import fold
 from metal4conv.shader.limits import ML_PASS, TooLarge, check_limits, check_width
 from metal4conv.shader.network import (
@@ -49,16 +41,25 @@ from metal4conv.shader.network import (
     Step,
     Vector,
 )
-from metal4conv.shader.reader import Reader, constant_array
+from metal4conv.shader.plausible import (
+    FeatureAxes,
+    OtherPoints,
+    UniformOutput,
+    most_telling,
+    readings,
+)
+from metal4conv.shader.program_values import (
+    Source,
+    constant_values,
+    input_shapes,
+    unread,
+    value_types,
+)
+from metal4conv.shader.reader import Reader
 from metal4conv.shader.refusals import check_input_types, check_operations
 
 FAMILIES = (reading_elementwise, reading_layers, reading_movement, reading_reductions)
 """The modules whose functions are in the table of readers."""
-
-MOST_READINGS = 100
-"""Of several inputs each has several readings; more combinations than these are not plausible."""
-
-FeatureAxes = tuple[int, ...]
 
 
 def read_network(function: Function, name: str, interface: Interface | None = None) -> Network:
@@ -79,7 +80,7 @@ def read_network(function: Function, name: str, interface: Interface | None = No
     padded = with_own_padding(operations, constants, function.block.outputs)
     source = Source(function, name, shapes, types, constants, padded, unread(flow, padded))
     failures: list[tuple[int, UnsupportedModel]] = []
-    for number, axes in enumerate(readings(source)):
+    for number, axes in enumerate(readings(shapes)):
         reader = Reader(types, source.constants, source.uses, function.opset_version)
         try:
             return network_as_read(source, axes, reader)
@@ -88,176 +89,6 @@ def read_network(function: Function, name: str, interface: Interface | None = No
                 raise
             failures.append((reader.read, error))
     raise most_telling(failures)
-
-
-class OtherPoints(UnsupportedModel):
-    """Inputs that count other points, as far as this reading takes their axes for points."""
-
-
-class UniformOutput(UnsupportedModel):
-    """An output that is the same for all points."""
-
-
-def most_telling(failures: Sequence[tuple[int, UnsupportedModel]]) -> UnsupportedModel:
-    """What to say of a function that no reading fits: the error of the reading that came furthest,
-    given with the number of operations it had read.
-
-    That inputs have other points is only said where it is plausible, and the way out of it, to take
-    all of an input's axes for features, leads to an output without points.
-    """
-    first = failures[0][1]
-    others = [row for row in failures if not isinstance(row[1], (OtherPoints, NoImage))]
-    best = max(others or failures, key=lambda failure: failure[0])[1]
-    is_mismatch = isinstance(first, OtherPoints) and isinstance(best, UniformOutput)
-    return first if is_mismatch else best
-
-
-@dataclass(frozen=True)
-class Source:
-    """A function to be read: the shapes of its inputs, the types and constants in it, the
-    operations that its outputs need, and what became of others.
-    """
-
-    function: Function
-    name: str
-    shapes: Mapping[str, Shape]
-    types: Mapping[str, TensorType]
-    constants: Mapping[str, np.ndarray]
-    operations: tuple[Operation, ...]
-    unread: Mapping[str, str]
-
-    @property
-    def uses(self) -> Counter[str]:
-        """How often each value is read, sizes of it not counted."""
-        reads = Counter(
-            name
-            for operation in self.operations
-            if operation.type != "shape"
-            for name in operation.value_names
-        )
-        return reads + Counter(self.function.block.outputs)
-
-
-def unread(flow: Dataflow, read: Sequence[Operation]) -> dict[str, str]:
-    """What becomes of the operations that are not read, by their names."""
-    names = {operation.name for operation in read}
-    needed = flow.ancestors(flow.function.block.outputs)
-    found = {}
-    for place, operation in enumerate(flow.operations):
-        if operation.type == "const" or operation.name in names:
-            continue
-        if place in flow.constants:
-            found[operation.name] = "a constant"
-        elif place in needed:
-            found[operation.name] = "part of the convolution after it"
-        else:
-            found[operation.name] = "not needed for any output"
-    return found
-
-
-def input_shapes(function: Function, interface: Interface | None) -> dict[str, Shape]:
-    """The shapes of the inputs, with the names of dynamic sizes where those are known."""
-    shapes = {
-        value.name: value.type.shape
-        for value in function.inputs
-        if isinstance(value.type, TensorType)
-    }
-    if interface is not None:
-        named = {item.name: item.type.shape for item in interface.inputs}
-        for name, shape in shapes.items():
-            if name in named and len(named[name]) == len(shape):
-                shapes[name] = named[name]
-    return shapes
-
-
-def value_types(
-    function: Function, shapes: Mapping[str, Shape], interface: Interface | None
-) -> dict[str, TensorType]:
-    """The types of all values; dynamic sizes are formulas over those of the inputs."""
-    declared = {
-        value.name: value.type
-        for operation in function.block.operations
-        for value in operation.outputs
-        if isinstance(value.type, TensorType)
-    }
-    inputs = {
-        value.name: TensorType(value.type.dtype, shapes[value.name])
-        for value in function.inputs
-        if isinstance(value.type, TensorType)
-    }
-    if not any(type.is_dynamic for type in (*declared.values(), *inputs.values())):
-        return {**declared, **inputs}
-    names = {size for shape in shapes.values() for size in shape if isinstance(size, str)}
-    known = {} if interface is None else dict(interface.dimensions)
-    dimensions = {name: known.get(name, Dimension(1, None, 1)) for name in names}
-    return {**declared, **infer_types(function, inputs, dimensions)}
-
-
-def constant_values(function: Function, flow: Dataflow) -> dict[str, np.ndarray]:
-    """All values that depend on no input, such as weights that are stored compressed."""
-    found = {}
-    for place in flow.constants:
-        operation = flow.operations[place]
-        if operation.type == "const":
-            found[operation.outputs[0].name] = constant_array(operation.attributes["val"])
-    computed = {
-        flow.operations[place].name
-        for place in flow.constants
-        if flow.operations[place].type != "const"
-    }
-    if not computed:
-        return found
-    plan = make_plan(function)
-    values = dict(plan.constants)
-    for step in plan.steps:
-        if step.operation.name in computed:
-            step.run(values)
-            for value in step.operation.outputs:
-                if isinstance(value.type, TensorType):
-                    found[value.name] = as_numpy(values[value.name], value.type.dtype)
-    return found
-
-
-def readings(source: Source) -> Iterator[dict[str, FeatureAxes]]:
-    """Which axes of each input may hold features, the most plausible first."""
-    shapes = list(source.shapes.values())
-    is_alone = len(shapes) == 1 or all(len(shape) == 1 for shape in shapes)
-    choices = [plausible_axes(shape, is_alone=is_alone) for shape in shapes]
-    numbers = itertools.product(*(range(len(choice)) for choice in choices))
-    ordered = sorted(itertools.islice(numbers, 10 * MOST_READINGS), key=sum)
-    for picks in ordered[:MOST_READINGS]:
-        axes = (choice[pick] for choice, pick in zip(choices, picks, strict=True))
-        yield dict(zip(source.shapes, axes, strict=True))
-
-
-def plausible_axes(shape: Shape, *, is_alone: bool = True) -> list[FeatureAxes]:
-    """The axes that may hold an input's features: one, the shorter the more plausible; several
-    behind the points; none; all where another input may count the points. One axis alone rather
-    counts points than not.
-
-    >>> plausible_axes((1, 3, "h", "w"))
-    [(1,), ()]
-    >>> plausible_axes((3, 3), is_alone=False)
-    [(1,), (0,), (0, 1), ()]
-    >>> plausible_axes((9,)), plausible_axes((9,), is_alone=False)
-    ([(), (0,)], [(0,), ()])
-    """
-    rank = len(shape)
-    fixed = [axis for axis, size in enumerate(shape) if isinstance(size, int)]
-    single = [axis for axis in (rank - 1, 1, 0) if axis in fixed and shape[axis] != 1]
-    if rank > 2:
-        single.sort(key=lambda axis: int(shape[axis]))
-    ones = [axis for axis in (rank - 1, 1) if axis in fixed and shape[axis] == 1]
-    suffixes = [tuple(range(first, rank)) for first in range(rank - 2, -1, -1)]
-    if is_alone and suffixes and shape[0] != 1:
-        suffixes.pop()
-    wanted: list[FeatureAxes] = [(axis,) for axis in (*single, *ones)]
-    wanted += [axes for axes in suffixes if all(axis in fixed for axis in axes)]
-    wanted.insert(0 if is_alone and rank == 1 else len(wanted), ())
-    found: dict[tuple[bool, ...], FeatureAxes] = {}
-    for axes in wanted:
-        found.setdefault(input_points(shape, axes), axes)
-    return list(found.values())
 
 
 def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Reader) -> Network:
