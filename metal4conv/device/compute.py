@@ -74,6 +74,8 @@ STAGE_DISPATCH = 1 << 27
 VISIBILITY_DEVICE = 1
 """`MTL4VisibilityOptionDevice`: what one dispatch wrote, the next one reads."""
 
+NEVER_ENDS = "a function that waits at a barrier which not all threads reach never ends"
+
 SIMDGROUP_THREADS = 32
 """Threads of a simdgroup, on all GPUs of Metal 4."""
 
@@ -367,7 +369,9 @@ def submit(session: ComputeSession, work: ComputeWork, label: str) -> float | No
     with journal.step("commit and wait", label):
         try:
             timeout = session.request.timeout_ms
-            seconds = commit_and_wait(session.api, work, timeout, journal.note, session.patience)
+            seconds = commit_and_wait(
+                session.api, work, timeout, journal.note, session.patience, NEVER_ENDS
+            )
         finally:
             if manager is not None:
                 manager.stopCapture()

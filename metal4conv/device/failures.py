@@ -30,6 +30,11 @@ HINTS = (
         "strides should be nil",
         "a tensor that the device makes has a layout of its own and takes no strides",
     ),
+    (
+        "program_source",
+        "this is what Metal's own compiler says of the source; xcrun metal -std=metal4.0 says the "
+        "same on the command line",
+    ),
     ("not found", "the Metal package has no function of this name"),
 )
 """Texts of Metal and MPSGraph, looked for in this order, and what they meant to others."""

@@ -135,12 +135,17 @@ def encode(network: Network) -> None:
 
 
 def commit_and_wait(
-    api: Api, network: Submittable, timeout_ms: int, note: Callable[[str], None], patience: float
+    api: Api,
+    network: Submittable,
+    timeout_ms: int,
+    note: Callable[[str], None],
+    patience: float,
+    experience: str = "others saw a model with int8 weights that never ends",
 ) -> float | None:
     """Runs what was encoded; the GPU's time in seconds, None where feedback does not tell it.
 
-    Only the shared event is waited for. `RunFailed` when it is not signalled in time, or feedback
-    has an error.
+    `experience` is what is known of work that never ends. Only the shared event is waited for.
+    `RunFailed` when it is not signalled in time, or feedback has an error.
     """
     feedback = Feedback()
     value = int(network.event.signaledValue()) + 1
@@ -160,7 +165,7 @@ def commit_and_wait(
         raise RunFailed(
             "timeout",
             f"the GPU did not finish within {timeout_ms} ms",
-            "allow more time with --timeout; others saw a model with int8 weights that never ends",
+            f"allow more time with --timeout; {experience}",
         )
     if feedback.trouble:
         note(f"commit feedback could not be read: {feedback.trouble}")

@@ -193,7 +193,7 @@ def verdict(
     """The report about all runs of all cases."""
     judged = [(work, judge(manifest, on, work, rows, given)) for work, rows in ran.results]
     results = [result for _, result in judged]
-    findings = [*ran.findings, *(item for result in results for item in result.findings)]
+    findings = [*ran.findings, *gathered(judged)]
     differs = any(finding.severity == "failure" for finding in findings)
     answer = "failed" if ran.has_failed else "differs" if differs else "agrees"
     data = {
@@ -212,6 +212,34 @@ def verdict(
         },
     }
     return Report("verify", data, tuple(findings), pictures=output_pictures(results))
+
+
+def gathered(judged: Sequence[tuple[Work, CaseResult]]) -> list[Finding]:
+    """What was found, once for each function, path and output: what it is in other cases, their
+    figures say."""
+    first: dict[tuple[str, str, str], Finding] = {}
+    more: dict[tuple[str, str, str], int] = {}
+    for work, result in judged:
+        for finding in result.findings:
+            output = (finding.where or "").removeprefix(f"{work.label}/")
+            key = (work.run.label, output, finding.code)
+            more[key] = more.get(key, -1) + 1
+            first.setdefault(key, finding)
+    return [
+        replace(finding, message=f"{finding.message} (and in {count_of(more[key])})")
+        if more[key]
+        else finding
+        for key, finding in first.items()
+    ]
+
+
+def count_of(more: int) -> str:
+    """A number of cases in words.
+
+    >>> count_of(1), count_of(3)
+    ('one more case', '3 more cases')
+    """
+    return "one more case" if more == 1 else f"{more} more cases"
 
 
 def judge(

@@ -303,6 +303,8 @@ def test_inputs_of_another_length_are_refused(run):
 def test_what_goes_wrong_is_told(run, misbehave, kind, text):
     failure = failing(run, misbehave=misbehave, timeout_ms=300)
     assert (failure.kind, text in failure.message) == (kind, True)
+    hint = {"timeout": "barrier which not all threads reach", "compile-error": "own compiler"}
+    assert hint.get(misbehave, "") in (failure.hint or "")
 
 
 def test_without_reflection_nothing_is_refused(run, tmp_path):

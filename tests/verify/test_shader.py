@@ -255,6 +255,8 @@ def test_rounding_that_may_be_why_is_told(tmp_path):
     report = verify_shader(path, rtol=1e-6)
     assert report.data["verdict"] == "differs"
     assert "--precision float32" in report.findings[0].hint
+    assert codes(report) == 4 * ["out-of-tolerance"]  # once for each function and path
+    assert report.findings[0].message.endswith("(and in one more case)")
     assert verify_shader(path, rtol=0.1, min_psnr=10).exit_code == 0
     assert "psnr-too-low" in codes(verify_shader(path, min_psnr=300.0))
 
