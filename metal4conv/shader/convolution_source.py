@@ -137,9 +137,7 @@ def tile_notes(plans: Sequence[PassPlan], options: ShaderOptions) -> Iterator[st
 
 def needs_matmul2d(plans: Sequence[PassPlan], options: ShaderOptions) -> bool:
     """Whether linear layers between convolutions have the choice of a path."""
-    if options.inline_weights or (options.precision == "int8" and options.system < (26, 4)):
-        return False
-    return any(one.dispatch.program.linears for one in plans)
+    return options.has_matmul2d and any(one.dispatch.program.linears for one in plans)
 
 
 def traits(one: PassPlan) -> str:

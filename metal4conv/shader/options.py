@@ -12,6 +12,18 @@ Precision = Literal["float16", "float32", "int8"]
 TensorKind = Literal["handle", "inline"]
 
 
+FIRST_SYSTEM = (26, 0)
+"""The first macOS and iOS with Metal 4."""
+
+MATMUL2D_SYSTEMS: dict[Precision, tuple[int, int]] = {
+    "float16": FIRST_SYSTEM,
+    "float32": FIRST_SYSTEM,
+    "int8": (26, 4),
+}
+"""The first system whose matmul2d takes the weights and operands of a precision
+(`MPPTensorOpsMatMul2d.h`: int8 beside half came last)."""
+
+
 @dataclass(frozen=True)
 class ShaderOptions:
     """What the user chooses.
@@ -27,11 +39,12 @@ class ShaderOptions:
     precision: Precision = "float16"
     tensors: TensorKind = "inline"
     inline_weights: bool = False
-    system: tuple[int, int] = (26, 0)
+    system: tuple[int, int] = FIRST_SYSTEM
 
-
-FIRST_SYSTEM = (26, 0)
-"""The first macOS and iOS with Metal 4."""
+    @property
+    def has_matmul2d(self) -> bool:
+        """Whether there is a path with matmul2d beside the plain one."""
+        return not self.inline_weights and self.system >= MATMUL2D_SYSTEMS[self.precision]
 
 
 def parse_system(text: str) -> tuple[int, int]:

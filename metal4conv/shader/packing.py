@@ -152,12 +152,11 @@ def pack_weights(network: Network, options: ShaderOptions) -> PackedWeights:
 def binds_tensors(network: Network, options: ShaderOptions) -> bool:
     """Whether the host binds an MTLTensor for each linear weight.
 
-    `MPPTensorOpsMatMul2d.h` of macOS 26.4 is the first that takes int8 beside half; before, int8
-    weights are read by the plain path alone. Passes with convolutions make all tensors themselves.
+    The plain path reads the weights' buffer, and passes with convolutions make all tensors
+    themselves.
     """
-    readable = options.precision != "int8" or options.system >= (26, 4)
     pointwise = all(one.convolution is None for one in network.passes)
-    return options.tensors == "handle" and not options.inline_weights and readable and pointwise
+    return options.tensors == "handle" and options.has_matmul2d and pointwise
 
 
 def block_of(content: Content, offset: int) -> WeightBlock:

@@ -13,7 +13,7 @@ from metal4conv.shader.convolution_source import write_passes
 from metal4conv.shader.document import EntryPoint, SamplerLayout, TextureLayout
 from metal4conv.shader.estimates import estimate
 from metal4conv.shader.network import Network
-from metal4conv.shader.options import ShaderOptions
+from metal4conv.shader.options import MATMUL2D_SYSTEMS, ShaderOptions
 from metal4conv.shader.packing import PackedWeights
 from metal4conv.shader.source_arguments import named_textures
 from metal4conv.shader.source_entries import (
@@ -59,14 +59,6 @@ from metal4conv.shader.source_templates import (
     layer_helpers,
 )
 from metal4conv.shader.source_text import fitted, shown, wrapped
-
-MATMUL2D_SYSTEM: dict[str, tuple[int, int]] = {
-    "float16": (26, 0),
-    "float32": (26, 0),
-    "int8": (26, 4),
-}
-"""The first system whose matmul2d takes the weights and operands of a precision
-(`MPPTensorOpsMatMul2d.h`)."""
 
 
 def write_source(
@@ -136,7 +128,7 @@ def matmul2d_notes(plan: Plan) -> list[str]:
     options = plan.options
     if options.inline_weights:
         return ["weights that stand in the source are read by the plain path alone"]
-    needed = MATMUL2D_SYSTEM[options.precision]
+    needed = MATMUL2D_SYSTEMS[options.precision]
     if options.system < needed:
         return [
             f"{options.precision} weights are read by the plain path alone: matmul2d takes them "
