@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional
 
+from metal4conv.frontends.tensorflow_runtime import load_keras
+from metal4conv.frontends.toolkit import quiet
 from metal4conv.layout.emit.identifiers import C_WORDS
 from metal4conv.shader.network import Assign, Call, Element, Index, Linear, Network, Table
 from metal4conv.shader.reading import read_network
@@ -351,6 +353,27 @@ def test_animation_blend() -> None:
     found, wanted = made.evaluated(inputs), made.source.predict(inputs)
     for array, expected in zip(found.values(), wanted.values(), strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_keras_with_channels_last(tmp_path: Path) -> None:
+    """Converters put transposes around each convolution; none of them is a step."""
+    keras = load_keras()
+    with quiet():
+        layers = keras.layers
+        image = keras.Input((4, 6, 3), name="image")
+        hidden = layers.BatchNormalization()(layers.Conv2D(8, 1, activation="relu")(image))
+        hidden = layers.Dense(5, activation="gelu")(hidden)
+        both = layers.Concatenate()([hidden, image])
+        keras.Model(image, layers.Conv2D(2, 1, activation="tanh")(both)).save(
+            tmp_path / "net.keras"
+        )
+    made = converted_file(tmp_path / "net.keras")
+    assert kinds(made.network) == "LALALA"
+    assert made.network.inputs[0].feature_axes == made.network.outputs[0].feature_axes == (3,)
+    inputs = made.draw()
+    (found,), (wanted,) = made.evaluated(inputs).values(), made.source.predict(inputs).values()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_names_are_identifiers_of_their_own() -> None:
