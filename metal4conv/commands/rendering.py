@@ -169,7 +169,7 @@ def shader_lines(facts: Json) -> list[str]:
     """In how many cases each function of a shader agrees, on each code path."""
     return [
         f"{row['function']} ({row['stage']}, {row['path']}): {row['agree']} of {row['cases']} "
-        f"cases agree, max rel {figure(row['max_relative_error'])}"
+        f"cases agree, max abs {figure(row['max_absolute_error'])}"
         for row in facts["runs"]
         if row["cases"]
     ]

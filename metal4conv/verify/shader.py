@@ -193,7 +193,7 @@ def verdict(
     """The report about all runs of all cases."""
     judged = [(work, judge(manifest, on, work, rows, given)) for work, rows in ran.results]
     results = [result for _, result in judged]
-    findings = [*ran.findings, *gathered(judged)]
+    findings = [*ran.findings, *without_case(manifest, vectors), *gathered(judged)]
     differs = any(finding.severity == "failure" for finding in findings)
     answer = "failed" if ran.has_failed else "differs" if differs else "agrees"
     data = {
@@ -212,6 +212,22 @@ def verdict(
         },
     }
     return Report("verify", data, tuple(findings), pictures=output_pictures(results))
+
+
+def without_case(manifest: ShaderManifest, vectors: Vectors) -> list[Finding]:
+    """Functions that nothing was run of, since the golden vectors have no case for them."""
+    worked = {work.run for work in work_of(manifest, vectors.cases)}
+    names = dict.fromkeys(run.name for run in runs_of(manifest) if run not in worked)
+    return [
+        Finding(
+            "warning",
+            "not-verified",
+            f"{name} was not verified: the golden vectors have no case with samples of its textures",
+            name,
+            "write the shader again, with golden vectors",
+        )
+        for name in names
+    ]
 
 
 def gathered(judged: Sequence[tuple[Work, CaseResult]]) -> list[Finding]:
@@ -297,10 +313,10 @@ def run_rows(
     for run in runs_of(manifest):
         own = [result for work, result in judged if work.run == run]
         worst = [
-            output.max_relative_error
+            output.max_absolute_error
             for result in own
             for output in result.outputs
-            if output.max_relative_error is not None
+            if output.max_absolute_error is not None
         ]
         rows.append(
             {
@@ -310,7 +326,7 @@ def run_rows(
                 "path": run.path,
                 "cases": len(own),
                 "agree": sum(all(output.passed for output in result.outputs) for result in own),
-                "max_relative_error": max(worst, default=None),
+                "max_absolute_error": max(worst, default=None),
             }
         )
     return rows
