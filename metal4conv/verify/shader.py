@@ -222,7 +222,7 @@ def without_case(manifest: ShaderManifest, vectors: Vectors) -> list[Finding]:
         Finding(
             "warning",
             "not-verified",
-            f"{name} was not verified: the golden vectors have no case with samples of its textures",
+            f"{name} was not verified: no golden case has samples of its textures",
             name,
             "write the shader again, with golden vectors",
         )

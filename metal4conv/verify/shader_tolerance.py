@@ -19,8 +19,8 @@ and 1.0); of an element, in units of eps * sqrt(d) * (RMS(output) + |e|), 2.1 an
 A sigmoid at the end makes errors a tenth of that.
 
 That has to do for all networks, and so is far too much for most. Manifests say more: what the
-storage of weights and operands alone costs each output, computed when the shader was written. Of
-four networks with each precision, what a shader gave here was off by 0.7 to 1.0 times that. So here
+storage of weights and operands alone costs each output, computed when the shader was written. Of 18
+networks with each precision, what a shader gave here was off by 0.7 to 1.0 times that. So here
 twice the largest such error is allowed, an RMS of 1.5 times theirs, and beside them what float32 is
 allowed. On a GPU, whose functions are less exact, the larger one of both rules counts.
 

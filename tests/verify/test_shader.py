@@ -200,6 +200,16 @@ def test_textures_that_are_not_those_of_the_case(tmp_path):
 
 
 @needs_compiler
+def test_what_no_case_is_for_is_told(tmp_path):
+    path = textured_shader(tmp_path)
+    path.write_text(manifest_text(replace(read_manifest(path), texture_case=None)))
+    report = verify_shader(path)
+    assert (report.data["verdict"], codes(report)) == ("agrees", 2 * ["not-verified"])
+    assert "wall_fragment was not verified" in report.findings[1].message
+    assert agreeing(report)["wall_fragment plain"] == (0, 0)
+
+
+@needs_compiler
 def test_all_passes_of_a_network_with_convolutions(tmp_path):
     network = filters()
     path = write_files(network, HALF, tmp_path)
