@@ -69,8 +69,6 @@ def plan(number: int) -> Plan:
     widths = [width if residual else draw.choice(WIDTHS) for _ in range(depth)]
     pixels = draw.random() < 0.3
     concatenated = depth // 2 if depth > 1 and draw.random() < 0.4 else None
-    if concatenated is not None and widths[concatenated - 1] > 200:
-        widths[concatenated - 1] = 200  # with the input once more, 256 features are the limit
     if residual:
         widths = [widths[(concatenated or 1) - 1]] * depth
     if number in (7, 23):  # as wide and as deep as it gets
@@ -112,7 +110,9 @@ class Generated(nn.Module):
         """A linear layer of features or pixels."""
         made = nn.Conv2d(inputs, outputs, 1) if self.plan.pixels else nn.Linear(inputs, outputs)
         with torch.no_grad():
-            made.weight.normal_(0, 1.4 / math.sqrt(inputs), generator=random)
+            # activations halve a signal's variance or so; nothing between layers leaves it
+            gain = 1.0 if self.plan.activation == "none" else 1.4
+            made.weight.normal_(0, gain / math.sqrt(inputs), generator=random)
             made.bias.normal_(0, 0.3, generator=random)
         return made
 

@@ -15,7 +15,7 @@ import torch
 
 from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.document import EntryPoint, ShaderManifest, ShaderPort
-from metal4conv.shader.evaluation import error_bound
+from metal4conv.shader.evaluation import error_bound, evaluate
 from metal4conv.shader.host import HostShader
 from metal4conv.shader.network import Network, Port
 from metal4conv.shader.options import Precision, ShaderOptions, TensorKind
@@ -126,6 +126,7 @@ def check(number: int, folder: Path) -> None:
         precision: error_bound(given.network, given.inputs, precision)
         for precision in ("float32", "float16")
     }
+    stored = evaluate(given.network, given.inputs, precision="float16")
     for precision in ("float32", "float16"):
         for tensors in ("inline", "handle"):
             shader = runner(given.network, precision, tensors, folder)
@@ -137,6 +138,7 @@ def check(number: int, folder: Path) -> None:
                     for name, rows in found.items():
                         error = np.abs(rows - given.expected[name])
                         assert (error <= bounds[precision][name] * 1.0000001).all(), place
-                        if precision == "float32":
-                            largest = np.abs(given.expected[name]).max()
-                            assert error.max() <= RELATIVE * largest, (place, name)
+                        allowed = RELATIVE * np.abs(given.expected[name]).max()
+                        if precision == "float16":  # sums in another order may round otherwise
+                            allowed += 2 * np.abs(stored[name] - given.expected[name]).max()
+                        assert error.max() <= allowed, (place, name)
