@@ -357,6 +357,7 @@ def test_what_is_no_manifest_is_told(tmp_path: Path) -> None:
         b"[]": "does not fit its schema",
         b'{"format": "metal4conv.layout/1"}': "does not fit its schema",
         b"[" * 100_000: "no JSON",
+        b'{"width": %s}' % (b"9" * 5000): "no JSON",
     }.items():
         path.write_bytes(content)
         with pytest.raises(DamagedFile, match=message) as caught:
