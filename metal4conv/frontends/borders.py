@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metal4conv.errors import UnsupportedModel, UsageError
+from metal4conv.frontends.names import clean_name
 from metal4conv.frontends.source import LoweringRequest, SourceInput
 from metal4conv.report import Finding
 
@@ -119,6 +120,12 @@ def set_outputs(function: Any, names: Sequence[str] | None, float_dtype: str) ->
     wanted_names = list(names) if names is not None else [var.name for var in found]
     if len(set(wanted_names)) != len(wanted_names):
         raise UsageError(f"outputs have equal names: {', '.join(wanted_names)}", where="--output")
+    if "" in wanted_names or len(set(map(clean_name, wanted_names))) != len(wanted_names):
+        raise UsageError(
+            f"outputs cannot be told apart by these names: {', '.join(map(repr, wanted_names))}",
+            where="--output",
+            hint="names in a package are letters, digits and _; whatever else they have becomes _",
+        )
     findings: list[Finding] = []
     results: list[Any] = []
     taken = set(function.inputs)

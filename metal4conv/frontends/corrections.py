@@ -37,6 +37,32 @@ def exact_reciprocals(function: Any) -> None:
         function.remove_ops([operation])
 
 
+def exact_floors(function: Any) -> None:
+    """Turns every `floor_div` of floats by 1 into a floor, in place.
+
+    coremltools takes it for an operation that does nothing, as it is for integers: `x % 1.0`
+    became x - x.
+
+        y = floor_div(x, 1.0)      →      y = floor(real_div(x, 1.0))
+
+    (Any: a coremltools Function or Block.)
+    """
+    from coremltools.converters.mil.mil import Builder, types
+
+    for operation in list(function.operations):
+        for block in operation.blocks:
+            exact_floors(block)
+        if operation.op_type != "floor_div" or not types.is_float(operation.x.dtype):
+            continue
+        if operation.y.val is None or not np.all(operation.y.val == 1):
+            continue
+        with function:
+            quotient = Builder.real_div(x=operation.x, y=operation.y, before_op=operation)
+            floor = Builder.floor(x=quotient, before_op=operation, name=operation.name)
+        function.replace_uses_of_var_after_op(operation, operation.outputs[0], floor)
+        function.remove_ops([operation])
+
+
 @contextmanager
 def fast_range_checks() -> Iterator[None]:
     """Within it, the pass that casts to float16 finds constants out of range faster.

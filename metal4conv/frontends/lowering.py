@@ -16,6 +16,7 @@ from metal4conv.errors import UnsupportedModel, UsageError
 from metal4conv.frontends.attention import FUSED_SINCE, fuse_attention
 from metal4conv.frontends.borders import set_borders
 from metal4conv.frontends.corrections import (
+    exact_floors,
     exact_reciprocals,
     fast_range_checks,
     scalars_beside_layers,
@@ -101,6 +102,7 @@ def transform(
     for function in program.functions.values():
         function._essential_scope_sources.clear()
         exact_reciprocals(function)
+        exact_floors(function)
     frontend, main, backend = pipelines(convert_from, request)
     run_passes(program, frontend)
     # coremltools' frontend for PyTorch keeps attention whole

@@ -706,3 +706,18 @@ def test_scalar_beside_a_layer_with_one_output(function, tmp_path):
     module.layer = torch.nn.Linear(4, 1)
     x = torch.rand(5, 4)
     check(source(exported(tmp_path, module, x)), module, tmp_path)
+
+
+def test_remainder_of_one_is_no_zero(tmp_path):
+    """coremltools takes a division of floats by 1, rounded down, for one that does nothing."""
+    module = Net(lambda self, x: torch.cat([x * 4 % 1.0, x * 4 // 1], 1))
+    x = 4 * torch.rand(5, 4) - 2
+    check(source(exported(tmp_path, module, x)), module, tmp_path, inputs={"x": x.numpy()})
+
+
+def test_outputs_that_differ_in_signs_alone_are_refused(tmp_path):
+    module = Net(lambda self, x: (x + 1, x * 2))
+    opened = source(exported(tmp_path, module, torch.rand(3)))
+    for names in (("x.y", "x_y"), ("", "b"), ("\u00fc", "\u00f6")):
+        with pytest.raises(UsageError, match="cannot be told apart"):
+            opened.lower(LoweringRequest(output_names=names), tmp_path / "work")
