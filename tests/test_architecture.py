@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "metal4conv"
 
 LAYERS = [
     {"errors", "lazy"},
-    {"registry", "report", "outputs"},
+    {"registry", "report", "outputs", "stand_in"},
     {"mil"},
     {"execute"},
     {"layout"},

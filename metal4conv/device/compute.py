@@ -41,7 +41,7 @@ from metal4conv.device.compute_resources import (
 from metal4conv.device.failures import RunFailed, answer, made
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import inputs_file
-from metal4conv.device.session import SHADER_REFLECTION_BINDINGS, require_device
+from metal4conv.device.session import SHADER_REFLECTION_BINDINGS, new_compiler, require_device
 from metal4conv.device.submission import (
     FEEDBACK_PATIENCE,
     commit_and_wait,
@@ -261,9 +261,7 @@ def function_descriptor(
 def compiler_of(session: ComputeSession) -> Any:  # Any: an MTL4Compiler
     """The compiler, made when it is first needed."""
     if session.compiler is None:
-        descriptor = session.api.metal.MTL4CompilerDescriptor.alloc().init()
-        result = session.device.newCompilerWithDescriptor_error_(descriptor, None)
-        session.compiler = answer(result, "newCompilerWithDescriptor:error:")
+        session.compiler = new_compiler(session.api, session.device)
     return session.compiler
 
 

@@ -186,10 +186,15 @@ def has_open_sizes(session: Session, slot: Slot) -> bool:
 def compiler_of(session: Session) -> Any:  # Any: an MTL4Compiler
     """The compiler, made when it is first needed."""
     if session.compiler is None:
-        descriptor = session.api.metal.MTL4CompilerDescriptor.alloc().init()
-        result = session.device.newCompilerWithDescriptor_error_(descriptor, None)
-        session.compiler = answer(result, "newCompilerWithDescriptor:error:")
+        session.compiler = new_compiler(session.api, session.device)
     return session.compiler
+
+
+def new_compiler(api: Api, device: Any) -> Any:  # Any: objects of Metal
+    """An MTL4Compiler."""
+    descriptor = api.metal.MTL4CompilerDescriptor.alloc().init()
+    result = device.newCompilerWithDescriptor_error_(descriptor, None)
+    return answer(result, "newCompilerWithDescriptor:error:")
 
 
 def read_pipeline(session: Session, case: RunCase, state: Any) -> Pipeline:  # Any: as above

@@ -34,8 +34,8 @@ from metal4conv.device.compute_supervision import supervise_compute
 from metal4conv.report import Finding
 from metal4conv.shader.compiler import compile_for_host
 from metal4conv.shader.document import Argument, EntryPoint, ShaderManifest, WeightBlock
-from metal4conv.shader.host import BUILTINS
 from metal4conv.shader.manifest import ShaderFiles
+from metal4conv.stand_in import BUILTINS
 from metal4conv.verify.device import DeviceOptions, no_metal
 from metal4conv.verify.shader_runs import Rows, ShaderRun, Work
 

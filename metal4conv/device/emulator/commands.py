@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metal4conv.device.emulator.barriers import Barriers
 from metal4conv.device.emulator.compute import ComputeEncoder
 from metal4conv.device.emulator.library import PipelineState, TensorBinding, abort
 from metal4conv.device.emulator.memory import (
@@ -105,7 +106,7 @@ class Dispatch:
         run_network(world, self, sets)
 
 
-class MachineLearningEncoder:
+class MachineLearningEncoder(Barriers):
     """`MTL4MachineLearningCommandEncoder`."""
 
     def __init__(self, world: World, commands: CommandBuffer) -> None:
@@ -178,22 +179,6 @@ class MachineLearningEncoder:
         referee.require(heap.type() == PLACEMENT, "heap-type", f"found type {heap.type()}")
         free = heap.size() - heap.usedSize()
         referee.require(free >= needed, "heap-size", f"{free} bytes are free, {needed} are needed")
-
-    def barrierAfterQueueStages_beforeStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(before)
-
-    def barrierAfterStages_beforeQueueStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(after)
-
-    def barrierAfterEncoderStages_beforeEncoderStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(after)
-        self.check_barrier(before)
 
     def check_barrier(self, own: int) -> None:
         """The stages of this pass's side."""

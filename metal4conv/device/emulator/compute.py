@@ -20,6 +20,7 @@ from metal4conv.device.compute_protocol import (
     StandInArgument,
     StandInFunction,
 )
+from metal4conv.device.emulator.barriers import Barriers
 from metal4conv.device.emulator.compute_library import Bound, Resource, run_function
 from metal4conv.device.emulator.compute_objects import (
     CompileOptions,
@@ -285,7 +286,7 @@ def spoil(world: World, buffer: Buffer, before: np.ndarray) -> None:
         now[buffer.data[:count].view(np.uint32) != before[:count].view(np.uint32)] = value
 
 
-class ComputeEncoder:
+class ComputeEncoder(Barriers):
     """`MTL4ComputeCommandEncoder`."""
 
     def __init__(self, world: World, commands: CommandBuffer) -> None:
@@ -384,22 +385,6 @@ class ComputeEncoder:
         if is_texture and (texture := self.world.textures.get(identifier)) is not None:
             usage = texture.values["usage"]
             referee.require(bool(usage & SHADER_READ), "texture-read", f"{what} has usage {usage}")
-
-    def barrierAfterQueueStages_beforeStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(before)
-
-    def barrierAfterStages_beforeQueueStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(after)
-
-    def barrierAfterEncoderStages_beforeEncoderStages_visibilityOptions_(
-        self, after: int, before: int, options: int
-    ) -> None:
-        self.check_barrier(after)
-        self.check_barrier(before)
 
     def check_barrier(self, own: int) -> None:
         """The stages of this pass's side."""

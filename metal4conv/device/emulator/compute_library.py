@@ -1,7 +1,6 @@
 """Compute functions in the shared library that stands in for a source.
 
-The library exports `metal4conv_run`, which takes the structures below: those of the stand-in's
-`driver.h`.
+`metal4conv.stand_in` has its interface.
 """
 
 from __future__ import annotations
@@ -17,17 +16,12 @@ import numpy as np
 from metal4conv.device.compute_protocol import StandIn, StandInArgument, StandInFunction
 from metal4conv.device.emulator.compute_objects import Size
 from metal4conv.device.emulator.memory import Buffer, SamplerState, Tensor, Texture, numbers_of
+from metal4conv.stand_in import ADDRESSES, KINDS, MESSAGE_BYTES, Binding, Dispatch, loaded
 
-KINDS = {"buffer": 0, "tensor": 1, "texture": 2, "sampler": 3, "threadgroup": 4, "builtin": 6}
-"""Values of the driver's `bound`, of what a compute function is given."""
-
-ADDRESSES = {0: 1, 2: 2, 3: 3, 4: 0}
-"""The driver's address modes by MTLSamplerAddressMode."""
+ADDRESS_MODES = {0: "clamp_to_edge", 2: "repeat", 3: "mirrored_repeat", 4: "clamp_to_zero"}
+"""By MTLSamplerAddressMode."""
 
 Resource = Buffer | Tensor | Texture | SamplerState
-
-MESSAGE_BYTES = 1024
-MOST_DIMENSIONS = 4
 
 
 class StandInFailed(Exception):
@@ -45,49 +39,10 @@ class Bound:
     memory_bytes: int
 
 
-class DriverBinding(ctypes.Structure):
-    """`binding` of driver.h."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int),
-        ("builtin", ctypes.c_int),
-        ("data", ctypes.c_void_p),
-        ("bytes", ctypes.c_uint64),
-        ("name", ctypes.c_char_p),
-        ("dimensions", ctypes.c_int * MOST_DIMENSIONS),
-        ("strides", ctypes.c_int * MOST_DIMENSIONS),
-        *((name, ctypes.c_int) for name in ("rank", "width", "height", "bytes_per_row")),
-        *((name, ctypes.c_int) for name in ("pixel_format", "filter", "address")),
-    )
-
-
-class DriverDispatch(ctypes.Structure):
-    """`dispatch` of driver.h."""
-
-    _fields_ = (
-        ("entry", ctypes.c_int),
-        ("constants", ctypes.c_int),
-        ("bindings", ctypes.POINTER(DriverBinding)),
-        ("binding_count", ctypes.c_int),
-        ("targets", ctypes.c_void_p),
-        ("target_count", ctypes.c_int),
-        ("width", ctypes.c_int),
-        ("height", ctypes.c_int),
-        ("threads", ctypes.c_int * 2),
-        ("groups", ctypes.c_int * 2),
-        ("first", ctypes.c_int),
-        ("count", ctypes.c_int),
-        ("message", ctypes.c_char_p),
-    )
-
-
 @cache
-def loaded(path: str) -> Any:  # Any: a C function
-    """The function `metal4conv_run` of a library."""
-    run = ctypes.CDLL(path).metal4conv_run
-    run.argtypes = (ctypes.POINTER(DriverDispatch),)
-    run.restype = ctypes.c_int
-    return run
+def entry_of(library: str) -> Any:  # Any: a C function
+    """The function of a library's file."""
+    return loaded(library).metal4conv_run
 
 
 def run_function(
@@ -101,10 +56,10 @@ def run_function(
     """Runs a function for all threads; `StandInFailed` has the library's words."""
     if threads.depth != 1 or threadgroups.depth != 1:
         raise StandInFailed(f"{function.name}: dispatches have two dimensions here")
-    bindings = (DriverBinding * len(bound))(*map(driver_binding, bound))
+    bindings = (Binding * len(bound))(*map(driver_binding, bound))
     message = ctypes.create_string_buffer(MESSAGE_BYTES)
     bits = sum(1 << index for name, index in stand_in.constants.items() if constants[name])
-    dispatch = DriverDispatch(
+    dispatch = Dispatch(
         entry=function.number,
         constants=bits,
         bindings=bindings,
@@ -112,19 +67,19 @@ def run_function(
         threads=(threads.width, threads.height),
         groups=(threadgroups.width, threadgroups.height),
         count=threadgroups.count,
-        message=ctypes.cast(message, ctypes.c_char_p),
+        message=ctypes.addressof(message),
     )
-    status = loaded(stand_in.library)(ctypes.byref(dispatch))
+    status = entry_of(stand_in.library)(ctypes.byref(dispatch))
     if status:
         said = message.value.decode("utf-8", "replace") or f"the library gave {status}"
         raise StandInFailed(f"{function.name}: {said}")
 
 
-def driver_binding(given: Bound) -> DriverBinding:
+def driver_binding(given: Bound) -> Binding:
     """A parameter as the library takes it."""
     argument, resource = given.argument, given.resource
-    row = DriverBinding(
-        kind=KINDS[argument.kind],
+    row = Binding(
+        kind=KINDS.index(argument.kind),
         builtin=argument.builtin,
         name=argument.name.encode(),
         bytes=given.memory_bytes,
@@ -144,11 +99,14 @@ def driver_binding(given: Bound) -> DriverBinding:
             row.width, row.height = values["width"], values["height"]
             row.bytes_per_row, row.pixel_format = resource.bytes_per_row, values["pixelFormat"]
         case SamplerState(values=values):
-            row.filter, row.address = values["minFilter"], ADDRESSES[values["sAddressMode"]]
+            row.filter, row.address = (
+                values["minFilter"],
+                ADDRESSES.index(ADDRESS_MODES[values["sAddressMode"]]),
+            )
     return row
 
 
-def set_memory(row: DriverBinding, memory: np.ndarray, offset: int) -> None:
+def set_memory(row: Binding, memory: np.ndarray, offset: int) -> None:
     """Where a resource's bytes are, and how many from there on."""
     row.data = memory.ctypes.data + offset
     row.bytes = memory.nbytes - offset
