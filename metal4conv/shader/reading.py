@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from metal4conv.errors import UnsupportedModel
 from metal4conv.mil.dataflow import dataflow
 from metal4conv.mil.interface import Interface
-from metal4conv.mil.program import Function
+from metal4conv.mil.program import Function, Shape
 from metal4conv.shader import (  # fill the table
     reading_elementwise,
     reading_layers,
@@ -88,7 +88,22 @@ def read_network(function: Function, name: str, interface: Interface | None = No
             if number == 0 and isinstance(error, TooLarge):
                 raise
             failures.append((reader.read, error))
+    check_features(shapes)
     raise most_telling(failures)
+
+
+def check_features(shapes: Mapping[str, Shape]) -> None:
+    """`UnsupportedModel` for an input whose features, by their usual places, are not counted."""
+    for name, shape in shapes.items():
+        places = {len(shape) - 1, 1} if len(shape) > 1 else set()
+        sizes = [shape[place] for place in sorted(places)]
+        if sizes and all(isinstance(size, str) for size in sizes):
+            raise UnsupportedModel(
+                f'input "{name}" ({", ".join(map(str, shape))}) has {sizes[-1]} features a point, '
+                "a size that is known only when the app runs; a shader is written for one number",
+                where=f'input "{name}"',
+                hint=f"give it one: --dim {sizes[-1]}=…; only points may be any number",
+            )
 
 
 def network_as_read(source: Source, axes: Mapping[str, FeatureAxes], reader: Reader) -> Network:

@@ -135,7 +135,9 @@ def test_sizes_of_features_that_are_dynamic() -> None:
     program = Program(x=(1, "n"))
     program.add("softmax", x="x", axis=1)
     program.add("sub", x="softmax", y=0.5)
-    assert "reduces axis 1 of its input, which counts points" in refusal(program).message
+    found = refusal(program)
+    assert "has n features a point" in found.message
+    assert "--dim n=" in (found.hint or "")
 
 
 def test_embedding_by_an_input() -> None:
