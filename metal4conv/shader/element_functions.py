@@ -27,8 +27,11 @@ def softplus(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """`x` times the share of a normal distribution below it."""
-    return np.asarray(0.5 * x * (1 + error_function(x / math.sqrt(2))))
+    """`x` times the share of a normal distribution below it, which is small but not lost far below
+    zero.
+    """
+    shares = [math.erfc(value) for value in (-x / math.sqrt(2)).ravel().tolist()]
+    return np.asarray(0.5 * x * np.array(shares, x.dtype).reshape(x.shape))
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:

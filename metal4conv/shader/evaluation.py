@@ -16,6 +16,7 @@ from metal4conv.shader.intervals import (
     Interval,
     applied,
     as_half,
+    as_written,
     exactly,
     matrix_product,
     reduced,
@@ -322,7 +323,7 @@ def bounded_expression(
         case Element(vector, index):
             return values[vector.name].pick(places(index, width))
         case Number(value):
-            return exactly(np.full((1, width), value))
+            return as_written(np.full((1, width), value))
         case Table(table, index):
             return exactly(table[places(index, width)][None].astype(np.float64))
         case Call(function, arguments):

@@ -43,6 +43,16 @@ def exactly(values: np.ndarray) -> Interval:
     return Interval(values, values)
 
 
+def as_written(values: np.ndarray) -> Interval:
+    """Numbers that stand in a source as float32.
+
+    >>> [bool(item.low[0] < item.high[0]) for item in map(as_written, np.array([[0.5], [0.7]]))]
+    [False, True]
+    """
+    rounded = values.astype(np.float32).astype(np.float64)
+    return Interval(np.minimum(values, rounded), np.maximum(values, rounded))
+
+
 def bounded(low: np.ndarray, high: np.ndarray) -> Interval:
     """An interval; where a bound is no number, of everything."""
     unknown = np.isnan(low) | np.isnan(high)
