@@ -32,3 +32,16 @@ def test_outputs_do_not_depend_on_process_folder_or_hash_seed(name: str, tmp_pat
         if path.is_file():
             assert str(tmp_path).encode() not in path.read_bytes()
             assert str(Path.cwd()).encode() not in path.read_bytes()
+
+
+def test_shaders_do_not_depend_on_process_folder_or_hash_seed(tmp_path: Path) -> None:
+    trees = []
+    for seed in ("1", "2"):
+        folder = tmp_path / f"run{seed}"
+        folder.mkdir()
+        words = ["shader", *sample("neural_material"), "--emit", "swift", "-o", "out", "-q"]
+        command = [sys.executable, "-m", "metal4conv", *words]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        trees.append(tree_hash(folder / "out"))
+    assert trees[0] == trees[1]

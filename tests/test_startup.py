@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from metal4conv.frontends.toolkit import quiet
+from metal4conv.shader.compiler import Compiler
+from tests.conftest import sample
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "coremltools", "onnx", "onnxruntime"}
 REPORT = """
@@ -130,3 +132,12 @@ def test_results_show_where_only_ascii_can_be_printed(converted: tuple[set[str],
     )
     assert done.returncode == 0, done.stderr
     assert " ? " in done.stdout
+
+
+def test_shaders_verify_and_are_laid_out_without_frameworks(
+    compiler: Compiler, tmp_path: Path
+) -> None:
+    loaded("shader", *sample("neural_material"), "-o", tmp_path, "-q")
+    manifest = tmp_path / "neural_material.shader.json"
+    assert not loaded("verify", manifest, "--on", "host", "-q") & FRAMEWORKS
+    assert not loaded("layout", manifest, "-q") & FRAMEWORKS
