@@ -54,7 +54,7 @@ docs: $(STAMP)
 	$(BIN)/python -m tests.readme
 
 golden: $(STAMP)
-	$(BIN)/python -m pytest -q tests/commands --rewrite-golden
+	$(BIN)/python -m pytest -q tests/commands tests/shader --rewrite-golden
 
 bench: $(VENV)/installed-outside
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))

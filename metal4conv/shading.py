@@ -190,7 +190,9 @@ def written_shader(
         sampler=sampled,
         texture_case=texture_case,
         latents_sha256=hashlib.sha256(latents).hexdigest() if found else None,
-        rounding=rounding_of(given.network, options.precision, cases),
+        rounding=rounding_of(
+            given.network, options.precision, cases, is_package=given.framework == "package"
+        ),
         notes=written.notes,
     )
     check_shader_manifest(manifest_json(manifest))
@@ -209,6 +211,7 @@ def written_shader(
             *packed.findings,
             *texture_findings(found),
             *rounded(manifest, cases),
+            *overflows(given.network, options.precision, cases),
             *left_out(manifest),
         ),
     )
@@ -279,16 +282,17 @@ def grid_of(port: Port, shape: Sequence[int]) -> tuple[int, int]:
 
 
 MOST_OTHER_ERROR = 10.0
-"""Times what storage changes: a source's own rounding, or that of a package's weights."""
+"""Times what storage changes: the rounding of a package's weights before."""
 
 
 def rounding_of(
-    network: Network, precision: Precision, cases: Sequence[GoldenCase]
+    network: Network, precision: Precision, cases: Sequence[GoldenCase], *, is_package: bool = False
 ) -> tuple[Rounding, ...]:
     """What the storage of weights and operands costs each output, over all cases.
 
-    It is the difference from the source's output; where that differs as much from exact arithmetic
-    on the network, storage is not why, and must not make the tolerance of a wrong network wide.
+    It is the difference from exact arithmetic on the network, so that a wrong network is not given
+    more. A package's weights may have been rounded before, which its golden vectors tell: there it
+    is the difference from those, unless that is too large to be rounding.
     """
     errors: dict[str, list[tuple[float, float]]] = {port.name: [] for port in network.outputs}
     for case in cases:
@@ -301,7 +305,10 @@ def rounding_of(
             expected = port.rows(case.outputs[port.name])
             error = np.abs(found[port.name] - expected)
             stored = np.abs(found[port.name] - exact[port.name])
-            if precision != "float32" and error.max() > MOST_OTHER_ERROR * stored.max():
+            # what overflows or is not a number must not widen the tolerance: it is to be found
+            finite = np.isfinite(error) & np.isfinite(stored)
+            error, stored = np.where(finite, error, 0), np.where(finite, stored, 0)
+            if not is_package or error.max() > MOST_OTHER_ERROR * stored.max():
                 error = stored
             errors[port.name].append((float(error.max()), float(np.sqrt(np.mean(error**2)))))
     return tuple(
@@ -314,13 +321,11 @@ def rounding_of(
 def rounded_up(number: float) -> float:
     """A number with three digits, not below it; the same however sums are ordered.
 
-    >>> rounded_up(0.0123449), rounded_up(0.0), rounded_up(math.inf)
-    (0.0124, 0.0, 3.4e+38)
+    >>> rounded_up(0.0123449), rounded_up(0.0)
+    (0.0124, 0.0)
     """
     if not number:
         return 0.0
-    if not math.isfinite(number):
-        return 3.4e38  # JSON has no infinity
     step = 10.0 ** (math.floor(math.log10(number)) - 2)
     return float(f"{math.ceil(number / step - 1e-3) * step:.3g}")
 
@@ -375,6 +380,32 @@ def rounded(manifest: ShaderManifest, cases: Sequence[GoldenCase]) -> list[Findi
                 )
             )
     return findings
+
+
+def overflows(network: Network, precision: Precision, cases: Sequence[GoldenCase]) -> list[Finding]:
+    """Warnings for outputs that are lost because operands of layers are float16."""
+    lost: dict[str, int] = {}
+    for case in cases if precision != "float32" else ():
+        rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
+        size = image_size(network.inputs[0], case.inputs[network.inputs[0].name].shape)
+        with np.errstate(all="ignore"):
+            found = evaluate(network, rows, size=size, precision=precision)
+        for port in network.outputs:
+            expected = port.rows(case.outputs[port.name])
+            count = int((~np.isfinite(found[port.name]) & np.isfinite(expected)).sum())
+            lost[port.name] = lost.get(port.name, 0) + count
+    return [
+        Finding(
+            "warning",
+            "shader-overflow",
+            f'output "{name}": {count} elements of the golden cases are lost, as an operand of a '
+            "layer goes beyond float16's 65504",
+            name,
+            "use --precision float32, or scale the layer before down",
+        )
+        for name, count in lost.items()
+        if count
+    ]
 
 
 def texture_findings(found: Sequence[Latents]) -> list[Finding]:

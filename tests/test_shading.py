@@ -16,7 +16,7 @@ from metal4conv.shader.network import (
     Port,
     Vector,
 )
-from metal4conv.shading import rounding_of
+from metal4conv.shading import overflows, rounding_of
 from metal4conv.verify.golden import GoldenCase
 
 
@@ -47,3 +47,15 @@ def test_a_wrong_network_is_not_taken_for_rounding() -> None:
     [wrong] = rounding_of(network, "float16", [case_of(network, 0.5)])
     assert 0 < wrong.largest < 0.01
     np.testing.assert_allclose(wrong.largest, right.largest, rtol=0.05)
+
+
+def test_overflow_is_told_and_widens_no_tolerance() -> None:
+    network = layer()
+    x = np.full((8, 4), 1e6, np.float32)
+    expected = np.maximum(x @ network.program.linears[0].weight.T, 0)
+    case = GoldenCase({"x": x}, {}, {"y": expected})
+    [found] = overflows(network, "float16", [case])
+    assert (found.code, found.where) == ("shader-overflow", "y")
+    assert not overflows(network, "float32", [case])
+    [row] = rounding_of(network, "float16", [case])
+    assert row.largest == 0

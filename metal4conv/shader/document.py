@@ -170,8 +170,9 @@ class TextureCase:
 class Rounding:
     """What the precision of weights and operands alone costs an output, over all golden cases.
 
-    `largest` is the largest difference from the source's output, `rms` that of the worst case; all
-    but the storage is computed in float64.
+    `largest` is the largest difference from exact arithmetic on the network, `rms` that of the
+    worst case; all but the storage is computed in float64. A package's golden vectors take the
+    place of exact arithmetic, as its weights may have been rounded before.
     """
 
     output: str
