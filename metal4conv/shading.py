@@ -299,12 +299,14 @@ def rounding_of(
         rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
         first = network.inputs[0]
         size = image_size(first, case.inputs[first.name].shape)
-        found = evaluate(network, rows, size=size, precision=precision)
-        exact = evaluate(network, rows, size=size)
+        with np.errstate(all="ignore"):  # `overflows` tells of what is lost
+            found = evaluate(network, rows, size=size, precision=precision)
+            exact = evaluate(network, rows, size=size)
         for port in network.outputs:
             expected = port.rows(case.outputs[port.name])
-            error = np.abs(found[port.name] - expected)
-            stored = np.abs(found[port.name] - exact[port.name])
+            with np.errstate(all="ignore"):
+                error = np.abs(found[port.name] - expected)
+                stored = np.abs(found[port.name] - exact[port.name])
             # what overflows or is not a number must not widen the tolerance: it is to be found
             finite = np.isfinite(error) & np.isfinite(stored)
             error, stored = np.where(finite, error, 0), np.where(finite, stored, 0)
