@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from metal4conv.assembly import GoldenOptions, depfile_inputs, remove_work
 from metal4conv.errors import UsageError
 from metal4conv.frontends.source import open_source, parse_options
@@ -22,7 +20,6 @@ from metal4conv.shader.document import (
     MANIFEST_SUFFIX,
     SOURCE_SUFFIX,
     WEIGHTS_SUFFIX,
-    Rounding,
     SamplerLayout,
     ShaderManifest,
     ShaderPort,
@@ -30,14 +27,14 @@ from metal4conv.shader.document import (
     TextureLayout,
 )
 from metal4conv.shader.emit import FILE_SUFFIXES, emit_shader
-from metal4conv.shader.evaluation import evaluate
 from metal4conv.shader.latents import Latents, latents_of, parse_latents
 from metal4conv.shader.manifest import check_shader_manifest, manifest_json, manifest_text
 from metal4conv.shader.network import Network, Port
-from metal4conv.shader.options import Precision, ShaderOptions
+from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.source import write_source
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
+from metal4conv.shading_costs import overflows, rounded, rounding_of
 from metal4conv.shading_source import Given, given_package, given_source, refuse_for_packages
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 
@@ -281,63 +278,6 @@ def grid_of(port: Port, shape: Sequence[int]) -> tuple[int, int]:
     return points // height, height
 
 
-MOST_OTHER_ERROR = 10.0
-"""Times what storage changes: the rounding of a package's weights before."""
-
-
-def rounding_of(
-    network: Network, precision: Precision, cases: Sequence[GoldenCase], *, is_package: bool = False
-) -> tuple[Rounding, ...]:
-    """What the storage of weights and operands costs each output, over all cases.
-
-    It is the difference from exact arithmetic on the network, so that a wrong network is not given
-    more. A package's weights may have been rounded before, which its golden vectors tell: there it
-    is the difference from those, unless that is too large to be rounding.
-    """
-    errors: dict[str, list[tuple[float, float]]] = {port.name: [] for port in network.outputs}
-    for case in cases:
-        rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
-        first = network.inputs[0]
-        size = image_size(first, case.inputs[first.name].shape)
-        with np.errstate(all="ignore"):  # `overflows` tells of what is lost
-            found = evaluate(network, rows, size=size, precision=precision)
-            exact = evaluate(network, rows, size=size)
-        for port in network.outputs:
-            expected = port.rows(case.outputs[port.name])
-            with np.errstate(all="ignore"):
-                error = np.abs(found[port.name] - expected)
-                stored = np.abs(found[port.name] - exact[port.name])
-            # what overflows or is not a number must not widen the tolerance: it is to be found
-            finite = np.isfinite(error) & np.isfinite(stored)
-            error, stored = np.where(finite, error, 0), np.where(finite, stored, 0)
-            if not is_package or error.max() > MOST_OTHER_ERROR * stored.max():
-                error = stored
-            errors[port.name].append((float(error.max()), float(np.sqrt(np.mean(error**2)))))
-    return tuple(
-        Rounding(name, rounded_up(max(a for a, _ in rows)), rounded_up(max(b for _, b in rows)))
-        for name, rows in errors.items()
-        if rows
-    )
-
-
-def rounded_up(number: float) -> float:
-    """A number with three digits, not below it; the same however sums are ordered.
-
-    >>> rounded_up(0.0123449), rounded_up(0.0)
-    (0.0124, 0.0)
-    """
-    if not number:
-        return 0.0
-    step = 10.0 ** (math.floor(math.log10(number)) - 2)
-    return float(f"{math.ceil(number / step - 1e-3) * step:.3g}")
-
-
-def image_size(port: Port, shape: Sequence[int]) -> tuple[int, int] | None:
-    """Width and height of a picture's pixels; None for rows."""
-    axes = port.point_axes
-    return (shape[axes[-1]], shape[axes[-2]]) if len(axes) > 1 else None
-
-
 def shader_port(port: Port, layouts: Sequence[TextureLayout]) -> ShaderPort:
     """A port as the manifest has it."""
     textures = tuple(row.name for row in layouts if row.input == port.name)
@@ -355,59 +295,6 @@ def shader_port(port: Port, layouts: Sequence[TextureLayout]) -> ShaderPort:
 def left_out(manifest: ShaderManifest) -> list[Finding]:
     """What the source does not have, as notes."""
     return [Finding("info", "shader-left-out", text) for text in manifest.notes]
-
-
-LEAST_PSNR = 40.0
-"""Below this many dB the precision of weights shows in a picture."""
-
-
-def rounded(manifest: ShaderManifest, cases: Sequence[GoldenCase]) -> list[Finding]:
-    """Warnings for outputs that the precision of weights and operands spoils."""
-    findings = []
-    for row in manifest.rounding:
-        peak = max(float(np.abs(case.outputs[row.output]).max()) for case in cases)
-        if row.rms == 0 or peak == 0:
-            continue
-        psnr = 20 * math.log10(peak / row.rms)
-        if psnr < LEAST_PSNR:
-            findings.append(
-                Finding(
-                    "warning",
-                    "shader-precision",
-                    f'output "{row.output}": {manifest.precision} of weights and operands leaves '
-                    f"PSNR {psnr:.1f} dB",
-                    row.output,
-                    "--precision float32 keeps more"
-                    + (", float16 too" if manifest.precision == "int8" else ""),
-                )
-            )
-    return findings
-
-
-def overflows(network: Network, precision: Precision, cases: Sequence[GoldenCase]) -> list[Finding]:
-    """Warnings for outputs that are lost because operands of layers are float16."""
-    lost: dict[str, int] = {}
-    for case in cases if precision != "float32" else ():
-        rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
-        size = image_size(network.inputs[0], case.inputs[network.inputs[0].name].shape)
-        with np.errstate(all="ignore"):
-            found = evaluate(network, rows, size=size, precision=precision)
-        for port in network.outputs:
-            expected = port.rows(case.outputs[port.name])
-            count = int((~np.isfinite(found[port.name]) & np.isfinite(expected)).sum())
-            lost[port.name] = lost.get(port.name, 0) + count
-    return [
-        Finding(
-            "warning",
-            "shader-overflow",
-            f'output "{name}": {count} elements of the golden cases are lost, as an operand of a '
-            "layer goes beyond float16's 65504",
-            name,
-            "use --precision float32, or scale the layer before down",
-        )
-        for name, count in lost.items()
-        if count
-    ]
 
 
 def texture_findings(found: Sequence[Latents]) -> list[Finding]:

@@ -21,7 +21,7 @@ LAYERS = [
     {"verify"},
     {"precision"},
     {"packaging", "assembly"},
-    {"precision_search", "shading_source"},
+    {"precision_search", "shading_costs", "shading_source"},
     {"conversion", "reshaping", "inspection", "machine", "shading"},
     {"given"},
     {"running"},

@@ -33,7 +33,7 @@ from metal4conv.shader.network import (
 )
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
-from metal4conv.shading import rounding_of
+from metal4conv.shading_costs import rounding_of
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 from tests.shader.handmade import Hand, shader_files, written
 

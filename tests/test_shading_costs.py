@@ -16,7 +16,7 @@ from metal4conv.shader.network import (
     Port,
     Vector,
 )
-from metal4conv.shading import overflows, rounding_of
+from metal4conv.shading_costs import overflows, rounding_of
 from metal4conv.verify.golden import GoldenCase
 
 
