@@ -260,7 +260,11 @@ def test_a_parent_that_is_ended_leaves_nothing(places, tmp_path, sent):
     )
     environment = {**os.environ, "PYTHONPATH": f"{modules}{os.pathsep}{ROOT}"}
     parent = subprocess.Popen(
-        [sys.executable, "-m", "parent"], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "parent"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        # under nohup this process ignores the signal, and so would the parent
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
