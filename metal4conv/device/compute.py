@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from metal4conv.device.api import Api
+from metal4conv.device.capturing import submit
 from metal4conv.device.compute_protocol import (
     ComputeCase,
     ComputeRequest,
@@ -41,13 +42,13 @@ from metal4conv.device.compute_resources import (
 from metal4conv.device.failures import RunFailed, answer, made
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import inputs_file
-from metal4conv.device.session import SHADER_REFLECTION_BINDINGS, new_compiler, require_device
-from metal4conv.device.submission import (
-    FEEDBACK_PATIENCE,
-    commit_and_wait,
-    make_residency,
-    start_capture,
+from metal4conv.device.session import (
+    SHADER_REFLECTION_BINDINGS,
+    DeviceSession,
+    compiler_of,
+    require_device,
 )
+from metal4conv.device.submission import make_residency
 from metal4conv.device.tensors import check_bridge
 from metal4conv.errors import did_you_mean
 
@@ -84,20 +85,10 @@ BINDING_KINDS = {0: "buffer", 1: "threadgroup", 2: "texture", 3: "sampler", 37: 
 
 
 @dataclass
-class ComputeSession:
-    """What is made once: the device, the library and the compiler, and pipelines by what they are
-    compiled from; a text among them says why there is none."""
+class ComputeSession(DeviceSession[ComputeRequest]):
+    """That of compute functions: pipelines by what they are compiled from."""
 
-    api: Api
-    request: ComputeRequest
-    folder: Path
-    journal: Journal
-    device: Any = None  # objects of Metal
-    library: Any = None
-    compiler: Any = None
     pipelines: dict[tuple[str, tuple[ConstantPlan, ...], Size3], Any] = field(default_factory=dict)
-    patience: float = FEEDBACK_PATIENCE
-    is_captured: bool = False
 
 
 @dataclass
@@ -173,7 +164,14 @@ def run_case(session: ComputeSession, case: ComputeCase) -> None:
     with journal.step("make resources resident", label):
         residency = make_residency(api, device, resources.allocations)
         work = make_work(device, case, pipelines, tables, resources, residency)
-    seconds = submit(session, work, label)
+    seconds = submit(
+        session,
+        work,
+        "encode the dispatches",
+        lambda: encode(api, work),
+        (label, None),
+        NEVER_ENDS,
+    )
     with journal.step("read the outputs", label) as data:
         outputs = {
             plan.name: read_output(plan, resources.buffers[plan.name]) for plan in case.outputs
@@ -256,13 +254,6 @@ def function_descriptor(
     specialized.setFunctionDescriptor_(function)
     specialized.setConstantValues_(values)
     return specialized
-
-
-def compiler_of(session: ComputeSession) -> Any:  # Any: an MTL4Compiler
-    """The compiler, made when it is first needed."""
-    if session.compiler is None:
-        session.compiler = new_compiler(session.api, session.device)
-    return session.compiler
 
 
 def check_threads(dispatch: DispatchPlan, state: Any) -> None:  # Any: a pipeline state
@@ -352,31 +343,6 @@ def make_work(
         made(device.newCommandBuffer(), "newCommandBuffer"),
         made(device.newSharedEvent(), "newSharedEvent"),
     )
-
-
-def submit(session: ComputeSession, work: ComputeWork, label: str) -> float | None:
-    """The dispatches from encoding to their end, captured if they are the first; the GPU's
-    seconds, None where they are not told."""
-    journal, path = session.journal, session.request.capture
-    manager = None
-    with journal.step("encode the dispatches", label):
-        if path is not None and not session.is_captured:
-            manager = start_capture(session.api, session.device, path)
-            session.is_captured = True
-        encode(session.api, work)
-    with journal.step("commit and wait", label):
-        try:
-            timeout = session.request.timeout_ms
-            seconds = commit_and_wait(
-                session.api, work, timeout, journal.note, session.patience, NEVER_ENDS
-            )
-        finally:
-            if manager is not None:
-                manager.stopCapture()
-        if seconds is None and session.patience:
-            session.patience = 0.0  # it was waited for in vain once
-            journal.note("no commit feedback with GPU times came")
-    return seconds
 
 
 def encode(api: Api, work: ComputeWork) -> None:

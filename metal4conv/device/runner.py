@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from metal4conv.device.api import Api
 from metal4conv.device.bindings import Slot
+from metal4conv.device.capturing import submit
 from metal4conv.device.failures import RunFailed, answer, made
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import (
@@ -34,13 +35,10 @@ from metal4conv.device.session import (
     read_library,
 )
 from metal4conv.device.submission import (
-    Network,
-    commit_and_wait,
     encode,
     make_heap,
     make_network,
     make_residency,
-    start_capture,
 )
 from metal4conv.device.tensors import (
     DeviceTensor,
@@ -52,6 +50,8 @@ from metal4conv.device.tensors import (
     spoil,
 )
 from metal4conv.errors import did_you_mean
+
+NEVER_ENDS = "others saw a model with int8 weights that never ends"
 
 
 def run(api: Api, request: RunRequest, folder: Path, journal: Journal) -> None:
@@ -110,7 +110,10 @@ def run_case(
         allocations = [tensor.allocation for tensor in tensors] + [heap]
         residency = make_residency(api, device, allocations)
         network = make_network(device, pipeline.state, table, heap, residency, allocations)
-    seconds = [submit(session, network, place) for _ in range(max(session.request.repeat, 1))]
+    seconds = [
+        submit(session, network, "encode the dispatch", lambda: encode(network), place, NEVER_ENDS)
+        for _ in range(max(session.request.repeat, 1))
+    ]
     with journal.step("read the outputs", *place) as data:
         outputs = {
             tensor.plan.name: read(api, tensor)
@@ -139,28 +142,6 @@ def fill_table(
             raise RunFailed("error", f'tensor "{slot.plan.name}" has no resource of the GPU')
         table.setResource_atBufferIndex_(identifier, slot.index)
     return table
-
-
-def submit(session: Session, network: Network, place: tuple[str, Backing]) -> float | None:
-    """One dispatch from encoding to its end, captured if it is the first; the GPU's seconds."""
-    journal, path = session.journal, session.request.capture
-    manager = None
-    with journal.step("encode the dispatch", *place):
-        if path is not None and not session.is_captured:
-            manager = start_capture(session.api, session.device, path)
-            session.is_captured = True
-        encode(network)
-    with journal.step("commit and wait", *place):
-        try:
-            timeout = session.request.timeout_ms
-            seconds = commit_and_wait(session.api, network, timeout, journal.note, session.patience)
-        finally:
-            if manager is not None:
-                manager.stopCapture()
-        if seconds is None and session.patience:
-            session.patience = 0.0  # it was waited for in vain once
-            journal.note("no commit feedback with GPU times came")
-    return seconds
 
 
 def note_oddities(journal: Journal, outputs: Mapping[str, np.ndarray]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from metal4conv.device.api import Api
 from metal4conv.device.bindings import (
@@ -16,6 +16,7 @@ from metal4conv.device.bindings import (
     match,
     read_bindings,
 )
+from metal4conv.device.compute_protocol import ComputeRequest
 from metal4conv.device.failures import RunFailed, answer
 from metal4conv.device.journal import Journal
 from metal4conv.device.protocol import Binding, RunCase, RunRequest
@@ -59,21 +60,31 @@ class Pipeline:
     heap_bytes: int
 
 
+Request = TypeVar("Request", RunRequest, ComputeRequest)
+
+
 @dataclass
-class Session:
-    """What is made once: the device and the library, and the pipelines by sizes."""
+class DeviceSession(Generic[Request]):
+    """What every run makes once: the device, the library and the compiler; and what it has learnt
+    of the system."""
 
     api: Api
-    request: RunRequest
+    request: Request
     folder: Path
     journal: Journal
     device: Any = None  # objects of Metal
     library: Any = None
-    bindings: tuple[Binding, ...] | None = None
     compiler: Any = None
-    pipelines: dict[tuple[tuple[int, ...], ...], Pipeline] = field(default_factory=dict)
     patience: float = FEEDBACK_PATIENCE
     is_captured: bool = False
+
+
+@dataclass
+class Session(DeviceSession[RunRequest]):
+    """That of a network: the bindings of its library, and pipelines by sizes."""
+
+    bindings: tuple[Binding, ...] | None = None
+    pipelines: dict[tuple[tuple[int, ...], ...], Pipeline] = field(default_factory=dict)
 
 
 def find_device(session: Session) -> None:
@@ -183,18 +194,13 @@ def has_open_sizes(session: Session, slot: Slot) -> bool:
     return True
 
 
-def compiler_of(session: Session) -> Any:  # Any: an MTL4Compiler
+def compiler_of(session: DeviceSession[Request]) -> Any:  # Any: an MTL4Compiler
     """The compiler, made when it is first needed."""
     if session.compiler is None:
-        session.compiler = new_compiler(session.api, session.device)
+        descriptor = session.api.metal.MTL4CompilerDescriptor.alloc().init()
+        result = session.device.newCompilerWithDescriptor_error_(descriptor, None)
+        session.compiler = answer(result, "newCompilerWithDescriptor:error:")
     return session.compiler
-
-
-def new_compiler(api: Api, device: Any) -> Any:  # Any: objects of Metal
-    """An MTL4Compiler."""
-    descriptor = api.metal.MTL4CompilerDescriptor.alloc().init()
-    result = device.newCompilerWithDescriptor_error_(descriptor, None)
-    return answer(result, "newCompilerWithDescriptor:error:")
 
 
 def read_pipeline(session: Session, case: RunCase, state: Any) -> Pipeline:  # Any: as above

@@ -140,7 +140,7 @@ def commit_and_wait(
     timeout_ms: int,
     note: Callable[[str], None],
     patience: float,
-    experience: str = "others saw a model with int8 weights that never ends",
+    experience: str,
 ) -> float | None:
     """Runs what was encoded; the GPU's time in seconds, None where feedback does not tell it.
 

@@ -321,8 +321,7 @@ def test_wrong_outputs_are_not_the_runner_s_to_judge(run, tmp_path, misbehave, v
     np.testing.assert_array_equal(outputs(tmp_path)["y"], np.full_like(X, value))
 
 
-def test_no_feedback_is_told_once(run, monkeypatch):
-    monkeypatch.setattr(compute, "FEEDBACK_PATIENCE", 0.01)
+def test_no_feedback_is_told_once(run):
     records = run(CASE, replace(CASE, label="case1"), misbehave="no-feedback")
     assert notes(records).count("no commit feedback with GPU times came") == 1
 
