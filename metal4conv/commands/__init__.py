@@ -54,6 +54,23 @@ def source_options(function: Decorated) -> Decorated:
     return function
 
 
+output_dir_option = click.option(
+    "-o", "--output-dir", default=".", metavar="DIR", help="Folder for the outputs."
+)
+output_names_option = click.option(
+    "--output", "outputs", multiple=True, metavar="NAME", help="Name of an output, in their order."
+)
+golden_inputs_option = click.option(
+    "--golden-inputs", metavar="FILE.npz", help="Inputs for the golden vectors."
+)
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the golden inputs."
+)
+depfile_option = click.option(
+    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
+)
+
+
 def report_options(function: Decorated) -> Decorated:
     """`--report` and `--junit`, which `write_reports` takes."""
     for option in (

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import click
 
-from metal4conv.commands import output_options, source_options
+from metal4conv.commands import (
+    depfile_option,
+    golden_inputs_option,
+    output_dir_option,
+    output_names_option,
+    output_options,
+    seed_option,
+    source_options,
+)
 
 
 @click.command()
 @click.argument("source")
 @source_options
-@click.option("-o", "--output-dir", default=".", metavar="DIR", help="Folder for the outputs.")
+@output_dir_option
 @click.option("--name", help="Name of the package; the source's without it.")
-@click.option(
-    "--output", "outputs", multiple=True, metavar="NAME", help="Name of an output, in their order."
-)
+@output_names_option
 @click.option(
     "--precision",
     metavar="float16|float32|auto|mixed:FILE",
@@ -33,7 +39,7 @@ from metal4conv.commands import output_options, source_options
     "float16.",
 )
 @click.option("--target", default="iOS18", show_default=True, help="Oldest system: iOS15 … iOS18.")
-@click.option("--golden-inputs", metavar="FILE.npz", help="Inputs for the golden vectors.")
+@golden_inputs_option
 @click.option(
     "--golden-limit",
     type=click.FloatRange(min=0.1),
@@ -42,15 +48,13 @@ from metal4conv.commands import output_options, source_options
     metavar="MB",
     help="Size of the golden vectors.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the golden inputs.")
+@seed_option
 @click.option(
     "--mtlpackage/--no-mtlpackage",
     default=None,
     help="Make a Metal package, too; without it, where metal-package-builder is found.",
 )
-@click.option(
-    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
-)
+@depfile_option
 @output_options
 def command(
     source: str,

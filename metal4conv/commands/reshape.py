@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import click
 
-from metal4conv.commands import output_options
+from metal4conv.commands import (
+    depfile_option,
+    output_dir_option,
+    output_options,
+)
 
 
 @click.command()
@@ -22,11 +26,9 @@ from metal4conv.commands import output_options
     metavar="NAME=SIZES",
     help="Sizes of a dimension: 720, 64..2160, 64..2160/8@720, or 360|720|1080.",
 )
-@click.option("-o", "--output-dir", default=".", metavar="DIR", help="Folder for the outputs.")
+@output_dir_option
 @click.option("--name", help="Name of the new package; that of the old one without it.")
-@click.option(
-    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
-)
+@depfile_option
 @output_options
 def command(
     package: str,

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import click
 
-from metal4conv.commands import output_options, source_options
+from metal4conv.commands import (
+    depfile_option,
+    golden_inputs_option,
+    output_dir_option,
+    output_names_option,
+    output_options,
+    seed_option,
+    source_options,
+)
 
 
 @click.command()
 @click.argument("source")
 @source_options
-@click.option("-o", "--output-dir", default=".", metavar="DIR", help="Folder for the outputs.")
+@output_dir_option
 @click.option("--name", help="Name of the shader; the source's without it.")
-@click.option(
-    "--output", "outputs", multiple=True, metavar="NAME", help="Name of an output, in their order."
-)
+@output_names_option
 @click.option("--function", metavar="NAME", help="Function of a package that has several.")
 @click.option(
     "--precision",
@@ -69,11 +75,9 @@ from metal4conv.commands import output_options, source_options
     is_flag=True,
     help="Run Apple's compiler over the source (a Mac with Xcode).",
 )
-@click.option("--golden-inputs", metavar="FILE.npz", help="Inputs for the golden vectors.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the golden inputs.")
-@click.option(
-    "--depfile", metavar="FILE", help="Write the files that were read, for make or ninja."
-)
+@golden_inputs_option
+@seed_option
+@depfile_option
 @output_options
 def command(
     source: str,
