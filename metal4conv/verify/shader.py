@@ -32,7 +32,7 @@ from metal4conv.verify.shader_runs import Rows, Work, layer_count, output_arrays
 from metal4conv.verify.shader_tolerance import choose_shader_tolerance
 from metal4conv.verify.tolerance import GivenTolerance
 from metal4conv.verify.verdict import CaseResult, case_json, summaries
-from metal4conv.verify.verification import output_findings, output_pictures
+from metal4conv.verify.verification import output_findings, output_pictures, skipped
 
 SHADER_WAYS = ("host", "emulator", "metal")
 """What a shader runs on."""
@@ -91,7 +91,7 @@ def verify_shader(
     except (MissingDevice, MissingDependency) as error:
         if not skip_if_missing:
             raise
-        return skipped(path, on, error)
+        return skipped(heading(path, on, "skipped"), error)
     given = GivenTolerance(atol, rtol, min_psnr)
     return verdict(path, manifest, on, vectors, ran, given)
 
@@ -335,16 +335,3 @@ def run_rows(
 def heading(path: str | Path, on: str, answer: str) -> dict[str, Any]:  # Any: JSON
     """What every report of `verify` begins with."""
     return {"package": str(path), "function": None, "on": on, "verdict": answer}
-
-
-def skipped(path: str | Path, on: str, error: MissingDevice | MissingDependency) -> Report:
-    """The report about a machine that has not what was asked for."""
-    data = {
-        **heading(path, on, "skipped"),
-        "missing": error.message,
-        "ran": {"package": "nothing", "expected": "nothing"},
-        "outputs": [],
-        "cases": [],
-    }
-    note = Finding("info", "skipped", f"skipped: {error.message}", hint=error.hint)
-    return Report("verify", data, (note,))

@@ -118,7 +118,7 @@ def verify(
     except MissingDevice as error:
         if not skip_if_missing:
             raise
-        return skipped(package, function, on, error)
+        return skipped(heading(package, function, on, "skipped"), error)
 
 
 def refuse_for_shaders(
@@ -398,10 +398,10 @@ def heading(package: Package, function: str | None, on: str, answer: str) -> dic
     }
 
 
-def skipped(package: Package, function: str | None, on: str, error: MissingDevice) -> Report:
-    """The report about a machine that has not what was asked for."""
+def skipped(start: Mapping[str, Any], error: Metal4ConvError) -> Report:
+    """The report about a machine that has not what was asked for. (Any: what `heading` gives.)"""
     data = {
-        **heading(package, function, on, "skipped"),
+        **start,
         "missing": error.message,
         "ran": {"package": "nothing", "expected": "nothing"},
         "outputs": [],
