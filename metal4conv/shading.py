@@ -29,12 +29,12 @@ from metal4conv.shader.document import (
 from metal4conv.shader.emit import FILE_SUFFIXES, emit_shader
 from metal4conv.shader.latents import Latents, latents_of, parse_latents
 from metal4conv.shader.manifest import check_shader_manifest, manifest_json, manifest_text
-from metal4conv.shader.network import Network, Port
+from metal4conv.shader.network import Network, Port, grid_of_points
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.source import write_source
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
-from metal4conv.shading_costs import overflows, rounded, rounding_of
+from metal4conv.shading_costs import overflows, rounded, storage_costs
 from metal4conv.shading_source import Given, given_package, given_source, refuse_for_packages
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 
@@ -92,8 +92,7 @@ def shade(
     `compile_metal` runs Apple's compiler over the source before anything is put in place.
     """
     chosen = options or ShaderOptions()
-    for text in latents:
-        parse_latents(text)
+    sampled = [parse_latents(text) for text in latents]
     folder = Path(output)
     with staged(folder) as stage:
         say(f"reading {source}")
@@ -109,7 +108,7 @@ def shade(
             given = given_source(opened, name, output_names, golden or GoldenOptions(), work, say)
             given = replace(given, files=tuple(depfile_inputs(str(source), opened)))
             remove_work(work)
-        found = latents_of(tuple(latents), given.network)
+        found = latents_of(sampled, given.network)
         say("writing Metal source")
         made = written_shader(given, chosen, found, sampler or SamplerLayout(), say)
         contents = {**made.contents, **host_code(made.manifest, languages)}
@@ -162,6 +161,9 @@ def written_shader(
     sampled = sampler if found else None
     written = write_source(given.network, options, packed, layouts, sampled, origin)
     cases, texture_case = texture_golden(given, found, sampled, say)
+    costs = storage_costs(
+        given.network, options.precision, cases, is_package=given.framework == "package"
+    )
     latents = latents_bytes(found)
     weights = b"" if options.inline_weights else packed.data
     manifest = ShaderManifest(
@@ -187,9 +189,7 @@ def written_shader(
         sampler=sampled,
         texture_case=texture_case,
         latents_sha256=hashlib.sha256(latents).hexdigest() if found else None,
-        rounding=rounding_of(
-            given.network, options.precision, cases, is_package=given.framework == "package"
-        ),
+        rounding=costs.rounding,
         notes=written.notes,
     )
     check_shader_manifest(manifest_json(manifest))
@@ -208,7 +208,7 @@ def written_shader(
             *packed.findings,
             *texture_findings(found),
             *rounded(manifest, cases),
-            *overflows(given.network, options.precision, cases),
+            *overflows(costs),
             *left_out(manifest),
         ),
     )
@@ -256,7 +256,9 @@ def texture_golden(
         return given.cases, None
     first = given.cases[0]
     ports = {port.name: port for port in given.network.inputs}
-    width, height = grid_of(ports[found[0].input], first.inputs[found[0].input].shape)
+    port = ports[found[0].input]
+    shape = first.inputs[port.name].shape
+    width, height = grid_of_points(math.prod(shape[axis] for axis in port.point_axes))
     inputs = dict(first.inputs)
     for item in found:
         rows = sample(item, sampler, width, height)
@@ -265,17 +267,6 @@ def texture_golden(
     say("running the source model on the textures")
     case = GoldenCase(inputs, first.dimensions, dict(given.predict(inputs)))
     return (*given.cases, case), TextureCase(len(given.cases), width, height)
-
-
-def grid_of(port: Port, shape: Sequence[int]) -> tuple[int, int]:
-    """Width and height of a grid with as many points as an array of the port's has.
-
-    >>> grid_of(Port("x", "float32", ("n", 8), (1,)), (24, 8))
-    (6, 4)
-    """
-    points = math.prod(shape[axis] for axis in port.point_axes)
-    height = max(size for size in range(1, math.isqrt(points) + 1) if points % size == 0)
-    return points // height, height
 
 
 def shader_port(port: Port, layouts: Sequence[TextureLayout]) -> ShaderPort:

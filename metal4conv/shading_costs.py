@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from metal4conv.report import Finding
 from metal4conv.shader.document import Rounding, ShaderManifest
 from metal4conv.shader.evaluation import evaluate
-from metal4conv.shader.network import Network, Port
+from metal4conv.shader.network import Network
 from metal4conv.shader.options import Precision
 from metal4conv.verify.golden import GoldenCase
 
 MOST_OTHER_ERROR = 10.0
 """Times what storage changes: the rounding of a package's weights before."""
 
+LEAST_PSNR = 40.0
+"""Below this many dB the precision of weights shows in a picture."""
 
-def rounding_of(
-    network: Network, precision: Precision, cases: Sequence[GoldenCase], *, is_package: bool = False
-) -> tuple[Rounding, ...]:
+
+@dataclass(frozen=True)
+class StorageCosts:
     """What the storage of weights and operands costs each output, over all cases.
 
-    It is the difference from exact arithmetic on the network, so that a wrong network is not given
-    more. A package's weights may have been rounded before, which its golden vectors tell: there it
-    is the difference from those, unless that is too large to be rounding.
+    `lost` counts the elements of an output that are no numbers for it.
+    """
+
+    rounding: tuple[Rounding, ...]
+    lost: Mapping[str, int]
+
+
+def storage_costs(
+    network: Network, precision: Precision, cases: Sequence[GoldenCase], *, is_package: bool = False
+) -> StorageCosts:
+    """What the storage costs: the difference from exact arithmetic on the network, so that a wrong
+    network is not given more.
+
+    A package's weights may have been rounded before, which its golden vectors tell: there it is the
+    difference from those, unless that is too large to be rounding.
     """
     errors: dict[str, list[tuple[float, float]]] = {port.name: [] for port in network.outputs}
+    lost = dict.fromkeys(errors, 0)
     for case in cases:
         rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
-        first = network.inputs[0]
-        size = image_size(first, case.inputs[first.name].shape)
-        with np.errstate(all="ignore"):  # `overflows` tells of what is lost
+        size = image_size(network, case)
+        with np.errstate(all="ignore"):  # what is lost is counted
             found = evaluate(network, rows, size=size, precision=precision)
             exact = evaluate(network, rows, size=size)
         for port in network.outputs:
@@ -46,11 +61,15 @@ def rounding_of(
             if not is_package or error.max() > MOST_OTHER_ERROR * stored.max():
                 error = stored
             errors[port.name].append((float(error.max()), float(np.sqrt(np.mean(error**2)))))
-    return tuple(
+            if precision != "float32":
+                missing = ~np.isfinite(found[port.name]) & np.isfinite(expected)
+                lost[port.name] += int(missing.sum())
+    rounding = tuple(
         Rounding(name, rounded_up(max(a for a, _ in rows)), rounded_up(max(b for _, b in rows)))
         for name, rows in errors.items()
         if rows
     )
+    return StorageCosts(rounding, lost)
 
 
 def rounded_up(number: float) -> float:
@@ -65,14 +84,14 @@ def rounded_up(number: float) -> float:
     return float(f"{math.ceil(number / step - 1e-3) * step:.3g}")
 
 
-def image_size(port: Port, shape: Sequence[int]) -> tuple[int, int] | None:
-    """Width and height of a picture's pixels; None for rows."""
-    axes = port.point_axes
-    return (shape[axes[-1]], shape[axes[-2]]) if len(axes) > 1 else None
-
-
-LEAST_PSNR = 40.0
-"""Below this many dB the precision of weights shows in a picture."""
+def image_size(network: Network, case: GoldenCase) -> tuple[int, int] | None:
+    """Width and height of a case's pixels; None where points are no pixels."""
+    for port in network.inputs:
+        axes = port.point_axes
+        if not port.uniform and len(axes) > 1:
+            shape = case.inputs[port.name].shape
+            return shape[axes[-1]], shape[axes[-2]]
+    return None
 
 
 def rounded(manifest: ShaderManifest, cases: Sequence[GoldenCase]) -> list[Finding]:
@@ -98,18 +117,8 @@ def rounded(manifest: ShaderManifest, cases: Sequence[GoldenCase]) -> list[Findi
     return findings
 
 
-def overflows(network: Network, precision: Precision, cases: Sequence[GoldenCase]) -> list[Finding]:
+def overflows(costs: StorageCosts) -> list[Finding]:
     """Warnings for outputs that are lost because operands of layers are float16."""
-    lost: dict[str, int] = {}
-    for case in cases if precision != "float32" else ():
-        rows = {port.name: port.rows(case.inputs[port.name]) for port in network.inputs}
-        size = image_size(network.inputs[0], case.inputs[network.inputs[0].name].shape)
-        with np.errstate(all="ignore"):
-            found = evaluate(network, rows, size=size, precision=precision)
-        for port in network.outputs:
-            expected = port.rows(case.outputs[port.name])
-            count = int((~np.isfinite(found[port.name]) & np.isfinite(expected)).sum())
-            lost[port.name] = lost.get(port.name, 0) + count
     return [
         Finding(
             "warning",
@@ -119,6 +128,6 @@ def overflows(network: Network, precision: Precision, cases: Sequence[GoldenCase
             name,
             "use --precision float32, or scale the layer before down",
         )
-        for name, count in lost.items()
+        for name, count in costs.lost.items()
         if count
     ]

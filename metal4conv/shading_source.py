@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +102,13 @@ def given_package(
     network = read_network(
         package.function(function), identifier(stem), package.interface(function)
     )
-    executor = Executor.from_package(package, function)
+
+    @cache
+    def opened() -> Executor:
+        return Executor.from_package(package, function)
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        executor = opened()
         held = {
             key: array.astype(executor.inputs[key].dtype) if array.dtype.kind == "f" else array
             for key, array in inputs.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from metal4conv.shader.network import (
@@ -16,7 +18,7 @@ from metal4conv.shader.network import (
     Port,
     Vector,
 )
-from metal4conv.shading_costs import overflows, rounding_of
+from metal4conv.shading_costs import image_size, overflows, storage_costs
 from metal4conv.verify.golden import GoldenCase
 
 
@@ -43,8 +45,8 @@ def case_of(network: Network, wrong: float) -> GoldenCase:
 def test_a_wrong_network_is_not_taken_for_rounding() -> None:
     """Its error once made the tolerance of `verify` as wide as itself."""
     network = layer()
-    [right] = rounding_of(network, "float16", [case_of(network, 0)])
-    [wrong] = rounding_of(network, "float16", [case_of(network, 0.5)])
+    [right] = storage_costs(network, "float16", [case_of(network, 0)]).rounding
+    [wrong] = storage_costs(network, "float16", [case_of(network, 0.5)]).rounding
     assert 0 < wrong.largest < 0.01
     np.testing.assert_allclose(wrong.largest, right.largest, rtol=0.05)
 
@@ -54,8 +56,19 @@ def test_overflow_is_told_and_widens_no_tolerance() -> None:
     x = np.full((8, 4), 1e6, np.float32)
     expected = np.maximum(x @ network.program.linears[0].weight.T, 0)
     case = GoldenCase({"x": x}, {}, {"y": expected})
-    [found] = overflows(network, "float16", [case])
+    costs = storage_costs(network, "float16", [case])
+    [found] = overflows(costs)
     assert (found.code, found.where) == ("shader-overflow", "y")
-    assert not overflows(network, "float32", [case])
-    [row] = rounding_of(network, "float16", [case])
+    assert not overflows(storage_costs(network, "float32", [case]))
+    [row] = costs.rounding
     assert row.largest == 0
+
+
+def test_the_size_of_a_picture_is_not_that_of_an_input_for_all_pixels() -> None:
+    """The first input was asked, which may be one row for all pixels."""
+    network = layer()
+    time = Port("time", "float32", (1, 2), (1,), uniform=True)
+    picture = Port("picture", "float32", (1, 3, 5, 7), (1,))
+    arrays = {"time": np.zeros((1, 2)), "picture": np.zeros((1, 3, 5, 7))}
+    case = GoldenCase(arrays)
+    assert image_size(replace(network, inputs=(time, picture)), case) == (7, 5)

@@ -103,12 +103,11 @@ def parse_latents(text: str) -> LatentsOption:
     return LatentsOption(text, name, tuple(map(Path, pictures)))
 
 
-def latents_of(texts: Sequence[str], network: Network) -> tuple[Latents, ...]:
+def latents_of(options: Sequence[LatentsOption], network: Network) -> tuple[Latents, ...]:
     """What several `--latents` name, each for another input of the network.
 
     `UnsupportedModel` where a convolution reads the neighbours of a pixel: its passes read images.
     """
-    options = [parse_latents(text) for text in texts]
     for number, option in enumerate(options):
         if option.input in {earlier.input for earlier in options[:number]}:
             raise UsageError(f'input "{option.input}" has latents twice', where=option.where)

@@ -301,3 +301,13 @@ def operands(step: Step) -> tuple[Vector, ...]:
         if isinstance(leaf, Element)
     ]
     return tuple(dict.fromkeys(found))
+
+
+def grid_of_points(count: int) -> tuple[int, int]:
+    """Width and height of a grid of so many points that is as little a row as it can be.
+
+    >>> grid_of_points(24), grid_of_points(7)
+    ((6, 4), (7, 1))
+    """
+    height = max(size for size in range(1, math.isqrt(count) + 1) if count % size == 0)
+    return count // height, height

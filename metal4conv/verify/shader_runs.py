@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metal4conv.shader.document import EntryPoint, ShaderManifest, ShaderPort
-from metal4conv.shader.network import Port
+from metal4conv.shader.network import Port, grid_of_points
 from metal4conv.verify.golden import GoldenCase
 
 MATMUL2D = "_use_matmul2d"
@@ -130,9 +130,7 @@ def grid_of(manifest: ShaderManifest, case: GoldenCase) -> tuple[int, int]:
     if manifest.passes:
         height, width = sizes[-2:]
         return width, height
-    count = math.prod(sizes)
-    height = max(size for size in range(1, math.isqrt(count) + 1) if count % size == 0)
-    return count // height, height
+    return grid_of_points(math.prod(sizes))
 
 
 def output_arrays(manifest: ShaderManifest, work: Work, rows: Rows) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ Both precisions, both kinds of tensors, both code paths, compute and fragment fu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from metal4conv.shader.compiler import HostBuild
-from metal4conv.shader.document import EntryPoint, ShaderManifest, ShaderPort
+from metal4conv.shader.document import EntryPoint
 from metal4conv.shader.evaluation import error_bound, evaluate
 from metal4conv.shader.host import HostShader
 from metal4conv.shader.network import Network, Port
@@ -23,6 +22,7 @@ from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.reading import read_network
 from metal4conv.shader.source import write_source
 from tests.shader.generated import Generated, Plan, example, plan
+from tests.shader.handmade import manifest_of
 from tests.shader.networks import program_of
 
 RELATIVE = 1e-5
@@ -84,32 +84,8 @@ def runner(network: Network, precision: Precision, tensors: TensorKind, folder: 
     folder.mkdir()
     source = folder / "net.metal"
     source.write_text(written.text)
-    manifest = ShaderManifest(
-        name="net",
-        source={},
-        precision=precision,
-        tensors=tensors,
-        inline_weights=False,
-        system=options.system,
-        evaluate=written.evaluate,
-        inputs=tuple(map(shader_port, network.inputs)),
-        outputs=tuple(map(shader_port, network.outputs)),
-        entry_points=written.entry_points,
-        constants=written.constants,
-        blocks=packed.blocks,
-        weights_bytes=len(packed.data),
-        weights_sha256=hashlib.sha256(packed.data).hexdigest(),
-        source_sha256=hashlib.sha256(written.text.encode()).hexdigest(),
-        estimates=written.estimates,
-    )
+    manifest = manifest_of(network, options, written, packed.data)
     return HostShader(manifest, source, packed.data, folder=folder, build=QUICK)
-
-
-def shader_port(port: Port) -> ShaderPort:
-    """A port as the manifest has it."""
-    return ShaderPort(
-        port.name, port.dtype, port.shape, port.feature_axes, port.width, port.uniform
-    )
 
 
 def entries(shader: HostShader) -> Iterator[EntryPoint]:

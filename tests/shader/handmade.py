@@ -15,7 +15,6 @@ from metal4conv.shader.document import (
     WEIGHTS_SUFFIX,
     SamplerLayout,
     ShaderManifest,
-    ShaderPort,
     TextureLayout,
 )
 from metal4conv.shader.manifest import check_shader_manifest, manifest_json, manifest_text
@@ -40,6 +39,7 @@ from metal4conv.shader.network import (
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.source import ShaderSource, write_source
+from metal4conv.shading import shader_port
 
 
 @dataclass
@@ -209,13 +209,6 @@ def manifest_of(
 ) -> ShaderManifest:
     """The manifest of a written source."""
     packed = pack_weights(network, options)
-
-    def port(one: Port) -> ShaderPort:
-        names = tuple(layout.name for layout in textures if layout.input == one.name)
-        return ShaderPort(
-            one.name, one.dtype, one.shape, one.feature_axes, one.width, one.uniform, names
-        )
-
     return ShaderManifest(
         name=network.name,
         source={"framework": "none"},
@@ -224,8 +217,8 @@ def manifest_of(
         inline_weights=options.inline_weights,
         system=options.system,
         evaluate=source.evaluate,
-        inputs=tuple(port(one) for one in network.inputs),
-        outputs=tuple(port(one) for one in network.outputs),
+        inputs=tuple(shader_port(one, textures) for one in network.inputs),
+        outputs=tuple(shader_port(one, ()) for one in network.outputs),
         entry_points=source.entry_points,
         constants=source.constants,
         blocks=() if options.inline_weights else packed.blocks,

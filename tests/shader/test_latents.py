@@ -39,14 +39,14 @@ def read(text: str) -> Latents:
 
 def refused(text: str, kind: type[Metal4ConvError] = UsageError) -> str:
     with pytest.raises(kind) as caught:
-        latents_of([text], network(*PORTS))
+        latents_of([parse_latents(text)], network(*PORTS))
     return str(caught.value)
 
 
 def test_the_sample() -> None:
     port = Port("latents", "float32", ("n", 8), (1,))
     path = SAMPLES / "neural_material_latents.safetensors"
-    (latents,) = latents_of([f"latents={path}"], network(port))
+    (latents,) = latents_of([parse_latents(f"latents={path}")], network(port))
     assert (latents.height, latents.width, latents.channels) == (128, 128, 8)
     assert latents.array.dtype == np.uint8
     assert latents.files == (path,)
@@ -154,7 +154,10 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     assert "holds 2 arrays" in message
     assert f"name one as {path}:NAME; known: wall, floor" in message
     with pytest.raises(UsageError, match='"features" has latents twice'):
-        latents_of([f"features={path}:wall", f"features={path}:floor"], network(*PORTS))
+        latents_of(
+            [parse_latents(f"features={path}:wall"), parse_latents(f"features={path}:floor")],
+            network(*PORTS),
+        )
 
 
 def test_networks_that_read_neighbours(tmp_path: Path) -> None:
@@ -164,7 +167,7 @@ def test_networks_that_read_neighbours(tmp_path: Path) -> None:
     np.save(path, drawn((2, 2, 5)))
     refusing = network(*PORTS, convolution=convolution)
     with pytest.raises(UnsupportedModel, match='convolution "blur" of this one reads the pixels'):
-        latents_of([f"features={path}"], refusing)
+        latents_of([parse_latents(f"features={path}")], refusing)
     assert latents_of([], refusing) == ()
 
 

@@ -33,7 +33,7 @@ from metal4conv.shader.network import (
 )
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.textures import latents_bytes, sample, texture_layouts
-from metal4conv.shading_costs import rounding_of
+from metal4conv.shading_costs import storage_costs
 from metal4conv.verify.golden import GoldenCase, GoldenOrigin, write_golden
 from tests.shader.handmade import Hand, shader_files, written
 
@@ -93,7 +93,7 @@ def shader_with_vectors(
 def with_rounding(path: Path, network: Network, cases: Sequence[GoldenCase]) -> None:
     """Adds to a manifest what the storage of weights and operands costs its outputs."""
     manifest = read_manifest(path)
-    rows = rounding_of(network, manifest.precision, cases)
+    rows = storage_costs(network, manifest.precision, cases).rounding
     path.write_text(manifest_text(replace(manifest, rounding=rows)))
 
 
