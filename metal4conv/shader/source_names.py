@@ -42,10 +42,6 @@ class Names:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def at_file_scope(self, name: str) -> str:
-        """A name with the network's before it."""
-        return f"{self.prefix}_{name}"
-
     def width(self, vector: Vector) -> str:
         """The constant that holds a vector's width."""
         return f"{self.prefix}_{self.local[vector]}_width"

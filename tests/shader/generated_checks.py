@@ -14,13 +14,14 @@ import torch
 
 from metal4conv.shader.compiler import HostBuild
 from metal4conv.shader.document import EntryPoint
-from metal4conv.shader.evaluation import error_bound, evaluate
+from metal4conv.shader.evaluation import evaluate
 from metal4conv.shader.host import HostShader
 from metal4conv.shader.network import Network, Port
 from metal4conv.shader.options import Precision, ShaderOptions, TensorKind
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.reading import read_network
 from metal4conv.shader.source import write_source
+from tests.shader.error_bounds import error_bound
 from tests.shader.generated import Generated, Plan, example, plan
 from tests.shader.handmade import manifest_of
 from tests.shader.networks import program_of

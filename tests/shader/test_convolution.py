@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from metal4conv.shader.compiler import HostBuild
-from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import HostShader, open_shader
 from metal4conv.shader.network import Network
 from metal4conv.shader.options import ShaderOptions
 from tests.shader.convolution_networks import CASES, Case, Parts, conv, module_of, network_of
+from tests.shader.error_bounds import error_bound
 from tests.shader.handmade import shader_files, written
 from tests.shader.networks import converted, seeded
 

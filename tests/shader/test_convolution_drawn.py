@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from metal4conv.shader.compiler import HostBuild
-from metal4conv.shader.evaluation import error_bound
 from metal4conv.shader.host import open_shader
 from metal4conv.shader.options import ShaderOptions
 from tests.shader.convolution_drawn import drawn
+from tests.shader.error_bounds import error_bound
 from tests.shader.handmade import shader_files
 from tests.shader.networks import converted
 

@@ -10,7 +10,7 @@ import pytest
 
 from metal4conv.errors import UsageError
 from metal4conv.shader.element_functions import ELEMENT_FUNCTIONS
-from metal4conv.shader.evaluation import error_bound, evaluate, stored_weight
+from metal4conv.shader.evaluation import evaluate, stored_weight
 from metal4conv.shader.network import (
     FUNCTIONS,
     Assign,
@@ -31,6 +31,7 @@ from metal4conv.shader.network import (
     Vector,
 )
 from metal4conv.shader.options import Precision
+from tests.shader.error_bounds import error_bound
 
 X = Vector("x", 2)
 

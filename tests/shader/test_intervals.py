@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from metal4conv.shader.element_functions import ELEMENT_FUNCTIONS
-from metal4conv.shader.intervals import Interval, applied, as_half, reduced
 from metal4conv.shader.network import FUNCTIONS
+from tests.shader.intervals import Interval, applied, as_half, reduced
 
 SAMPLES = 41
 TRIALS = 300

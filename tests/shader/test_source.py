@@ -12,13 +12,14 @@ import pytest
 from metal4conv.errors import MissingDependency
 from metal4conv.shader.compiler import HostBuild, find_compiler
 from metal4conv.shader.document import SamplerLayout, TextureLayout
-from metal4conv.shader.evaluation import error_bound, evaluate
+from metal4conv.shader.evaluation import evaluate
 from metal4conv.shader.host import HostShader, open_shader
 from metal4conv.shader.network import FUNCTIONS, Element, Index, Network, Table
 from metal4conv.shader.options import ShaderOptions
 from metal4conv.shader.packing import pack_weights
 from metal4conv.shader.source import write_source
 from tests.shader import handmade
+from tests.shader.error_bounds import error_bound
 from tests.shader.handmade import Hand, call, shader_files, written
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "shader"
